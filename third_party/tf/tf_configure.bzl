@@ -1,0 +1,67 @@
+"""@local_config_tf: the headers and libraries of the TensorFlow that one Python has installed.
+
+    @local_config_tf//:framework  what an op and its kernels compile and link against
+    @local_config_tf//:xla        that, and what an XLA lowering needs on top
+    @local_config_tf//:version.bzl  TF_VERSION
+
+The Python is $PYTHON_BIN_PATH (tools/setup.sh sets it to the one in .venv), or python3.
+"""
+
+# TensorFlow itself is asked, because its ABI flags differ between versions and are recorded nowhere else.
+_QUERY = """
+import json
+import tensorflow as tf
+print(json.dumps({
+    "version": tf.__version__,
+    "lib": tf.sysconfig.get_lib(),
+    "include": tf.sysconfig.get_include(),
+    "defines": [flag[2:] for flag in tf.sysconfig.get_compile_flags() if flag.startswith("-D")],
+}))
+"""
+
+_BUILD = """
+package(default_visibility = ["//visibility:public"])
+
+cc_library(
+    name = "framework",
+    srcs = ["libtensorflow_framework.so.2"],
+    hdrs = glob(["include/**"], exclude = ["include/external/**"]),
+    defines = {defines},
+    includes = ["include"],
+)
+
+cc_library(
+    name = "xla",
+    srcs = ["libtensorflow_cc.so.2"],
+    hdrs = glob(["include/external/**"]),
+    includes = [
+        "include/external",
+        "include/external/farmhash_archive/src",
+        "include/external/highwayhash",
+    ],
+    deps = [":framework"],
+)
+"""
+
+def _tf_configure_impl(repository_ctx):
+    python = repository_ctx.os.environ.get("PYTHON_BIN_PATH", "python3")
+    answer = repository_ctx.execute(
+        [python, "-c", _QUERY],
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+    )
+    if answer.return_code != 0:
+        fail("%s cannot import TensorFlow; run tools/setup.sh first.\n%s" % (python, answer.stderr))
+    tf = json.decode(answer.stdout)
+
+    repository_ctx.symlink(tf["include"], "include")
+    for library in ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"]:
+        repository_ctx.symlink(tf["lib"] + "/" + library, library)
+    repository_ctx.file("version.bzl", "TF_VERSION = %s\n" % repr(tf["version"]))
+    repository_ctx.file("BUILD", _BUILD.format(defines = repr(tf["defines"])))
+
+tf_configure = repository_rule(
+    implementation = _tf_configure_impl,
+    # TENSORFLOW is read by tools/setup.sh alone; naming it here has another TensorFlow in the same .venv noticed.
+    environ = ["PYTHON_BIN_PATH", "TENSORFLOW"],
+    local = True,
+)
