@@ -1,13 +1,44 @@
-// Which algorithm computes a problem, and why: a pure function of the problem and the processor's properties.
+// Which algorithm computes a problem, with which blocking, and why: a pure function of the problem and of the
+// processor, never of the number of threads, so that a result depends on the inputs alone.
 #ifndef TF_OPS_WGRAD_CPU_PLAN_H_
 #define TF_OPS_WGRAD_CPU_PLAN_H_
 
 #include <string>
 
 #include "tf_ops/wgrad/cpu/algorithm.h"
+#include "tf_ops/wgrad/cpu/isa.h"
 #include "tf_ops/wgrad/problem.h"
 
 namespace wgrad {
+
+// Blocking of the direct algorithm: for each filter tap, dW (rows x columns) += A^T B over the output pixels.
+struct DirectPlan {
+  bool fuse_columns;         // the filter's columns and the channels form one run of kw * c rows, zeros in the padding
+  bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
+  int64_t taps, rows;        // per group
+  int64_t slice_rows;        // rows of one packed slice of A
+  int64_t row_block;         // rows of A packed at a time, whole slices
+  int64_t columns;           // of one group
+  int64_t column_block;      // columns of one task, whole vectors
+  int64_t padded_columns;    // columns rounded up to whole vectors
+  int64_t depth_block;       // pixels packed at a time
+  int64_t slices_per_task;   // along rows
+  int64_t blocks_per_slice;  // depth blocks of one partial sum
+  int64_t row_tasks, column_tasks, depth_slices;
+  int64_t tasks;
+};
+
+struct Plan {
+  Algorithm algorithm = Algorithm::kReference;
+  const char* reason = "";
+  const Isa* isa = nullptr;
+  DirectPlan direct = {};
+  size_t shared_bytes = 0;
+  size_t worker_bytes = 0;
+};
+
+// `algorithm` is kAuto or the one that must run. Fills `plan`, or says why the algorithm cannot do the problem.
+Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan);
 
 // A JSON object: "algorithm", "reason", "isa", "blocking" (object), "workspace_bytes" (object: "shared", "per_worker"),
 // "tasks", and "declined" (list of {"algorithm", "reason"}).

@@ -1,25 +1,11 @@
 // The definition, loop by loop: what every other algorithm is compared with, and what runs when all others decline.
 #include "tf_ops/wgrad/cpu/reference.h"
 
-#include <algorithm>
-
+#include "tf_ops/wgrad/cpu/ranges.h"
 #include "tf_ops/wgrad/cpu/scalar.h"
 
 namespace wgrad {
 namespace {
-
-// The half-open range of outputs whose input index `o * stride + offset` lies in [0, in).
-struct Range {
-  int64_t begin, end;
-};
-
-int64_t CeilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
-
-Range InsideInput(int64_t offset, int64_t stride, int64_t in, int64_t out) {
-  const int64_t begin = std::max<int64_t>(0, CeilDiv(-offset, stride));
-  const int64_t end = std::min(out, CeilDiv(in - offset, stride));
-  return {begin, std::max(begin, end)};
-}
 
 // Distance in elements between neighbours along each dimension.
 struct Strides {
@@ -38,8 +24,8 @@ void FilterRow(const Problem& p, const T* input, const T* out_backprop, T* filte
   const int64_t kh = row / p.filter_channels / p.filter_width;
   const int64_t h_offset = kh * p.dilation_height - p.pad_top;
   const int64_t w_offset = kw * p.dilation_width - p.pad_left;
-  const Range oh_range = InsideInput(h_offset, p.stride_height, p.in_height, p.out_height);
-  const Range ow_range = InsideInput(w_offset, p.stride_width, p.in_width, p.out_width);
+  const Range oh_range = OutputsInside(h_offset, p.stride_height, p.in_height, p.out_height);
+  const Range ow_range = OutputsInside(w_offset, p.stride_width, p.in_width, p.out_width);
   const Strides x = StridesOf(p.layout, p.in_height, p.in_width, p.in_channels);
   const Strides dy = StridesOf(p.layout, p.out_height, p.out_width, p.out_channels);
   const int64_t group_out_channels = p.out_channels / p.groups;
@@ -70,8 +56,8 @@ void Run(const Problem& p, const void* input, const void* out_backprop, void* fi
 
 }  // namespace
 
-void ReferenceFilterGradient(const Problem& problem, const void* input, const void* out_backprop,
-                             void* filter_backprop, Executor* executor) {
+void ReferenceFilterGradient(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
+                             Executor* executor) {
   switch (problem.dtype) {
     case DataType::kFloat16:
       return Run<Half, float>(problem, input, out_backprop, filter_backprop, executor);

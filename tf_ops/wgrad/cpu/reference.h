@@ -6,8 +6,8 @@
 namespace wgrad {
 
 // Any type, layout, stride, dilation, padding and group count; no scratch memory.
-void ReferenceFilterGradient(const Problem& problem, const void* input, const void* out_backprop,
-                             void* filter_backprop, Executor* executor);
+void ReferenceFilterGradient(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
+                             Executor* executor);
 
 }  // namespace wgrad
 

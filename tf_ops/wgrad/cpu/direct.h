@@ -1,0 +1,18 @@
+#ifndef TF_OPS_WGRAD_CPU_DIRECT_H_
+#define TF_OPS_WGRAD_CPU_DIRECT_H_
+
+#include "tf_ops/wgrad/cpu/engine.h"
+#include "tf_ops/wgrad/cpu/plan.h"
+
+namespace wgrad {
+
+// Fills plan->direct and the workspace sizes.
+void PlanDirect(const Problem& problem, const Isa& isa, bool fuse_columns, Plan* plan);
+
+// NHWC only. `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
+void RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+               void* filter_backprop, char* shared, char* workers, Executor* executor);
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_DIRECT_H_

@@ -1,0 +1,22 @@
+#ifndef TF_OPS_WGRAD_CPU_ISA_H_
+#define TF_OPS_WGRAD_CPU_ISA_H_
+
+#include "tf_ops/wgrad/cpu/kernels.h"
+
+namespace wgrad {
+
+// The widest instruction set that was compiled in and that this processor and its operating system support.
+const Isa& BestIsa();
+
+template <typename T>
+const Kernels<T>& KernelsOf(const Isa& isa) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return isa.f32;
+  } else {
+    return isa.f64;
+  }
+}
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_ISA_H_

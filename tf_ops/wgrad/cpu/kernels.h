@@ -1,0 +1,53 @@
+// The functions that are compiled once per instruction set, as one table that the algorithms call through.
+#ifndef TF_OPS_WGRAD_CPU_KERNELS_H_
+#define TF_OPS_WGRAD_CPU_KERNELS_H_
+
+#include <cstdint>
+
+#include "tf_ops/wgrad/problem.h"
+
+namespace wgrad {
+
+// Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
+//   tile[i][j] += sum over p in [0, depth) of a[p * a_stride + i] * b[b_rows[p] * vectors * lanes + j].
+template <typename T>
+using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* b_rows, T* tile,
+                             int64_t tile_stride, bool accumulate);
+
+// Packs `count` rows of `width` elements, each at source + offsets[p], widened to T, into panels of panel_width
+// columns: panel k starts at to + k * panel_width * count, and its rows follow each other densely. The last panel may
+// be narrower; its rows are PanelStride apart, zeros behind the last column.
+template <typename T>
+using PackRows = void (*)(const void* source, const int64_t* offsets, int64_t count, int64_t width, int64_t panel_width,
+                          T* to);
+
+inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) {
+  return columns >= panel_width ? panel_width : (columns + lanes - 1) / lanes * lanes;
+}
+
+// to[i] = the sum over s of partial[s * slice_stride + i], in the order of s, rounded to the result's type.
+template <typename T>
+using ReduceSlices = void (*)(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to);
+
+inline constexpr int kMaxVectors = 3;  // per micro-kernel row
+inline constexpr int kMaxRows = 16;
+
+template <typename T>
+struct Kernels {
+  int lanes;
+  int max_rows[kMaxVectors + 1];  // tallest micro-kernel for each number of vectors
+  MicroKernel<T> micro[kMaxVectors + 1][kMaxRows + 1];
+  PackRows<T> pack[4];        // by the DataType of the source
+  ReduceSlices<T> reduce[4];  // by the DataType of the result
+};
+
+struct Isa {
+  const char* name;
+  int vector_bytes;
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_KERNELS_H_

@@ -1,0 +1,89 @@
+// Gathers rows of X or dY into dense panels, widening the 16-bit types to float32 on the way.
+#ifndef TF_OPS_WGRAD_CPU_PACK_H_
+#define TF_OPS_WGRAD_CPU_PACK_H_
+
+#include <type_traits>
+
+#include "tf_ops/wgrad/cpu/kernels.h"
+#include "tf_ops/wgrad/cpu/scalar.h"
+#include "tf_ops/wgrad/cpu/simd.h"
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+namespace wgrad::WGRAD_ISA {
+namespace {
+
+template <typename T>
+inline Vector<T> LoadWidened(const T* from) {
+  return Load(from);
+}
+
+inline Vector<float> LoadWidened(const BFloat16* from) {
+  constexpr int kLanes16 = kLanes<float>;
+  using Bits16 = UnalignedVector<uint16_t, 2 * kLanes16>;
+  const auto bits = __builtin_convertvector(*reinterpret_cast<const Bits16*>(from), Vector<uint32_t>);
+  return reinterpret_cast<Vector<float>>(bits << 16);
+}
+
+inline Vector<float> LoadWidened(const Half* from) {
+#if defined(__F16C__) && WGRAD_VECTOR_BYTES == 64
+  return (Vector<float>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#elif defined(__F16C__)
+  return (Vector<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#else
+  Vector<float> wide;
+  for (int i = 0; i < kLanes<float>; ++i) wide[i] = ToFloat(from[i]);
+  return wide;
+#endif
+}
+
+template <typename Source, typename T>
+inline void CopyWidened(const Source* from, int64_t width, T* to) {
+  int64_t i = 0;
+  for (; i + kLanes<T> <= width; i += kLanes<T>) Store(LoadWidened(from + i), to + i);
+  for (; i < width; ++i) to[i] = ToAccumulator<T>(from[i]);
+}
+
+template <typename Source, typename T>
+void PackPanels(const void* source, const int64_t* offsets, int64_t count, int64_t width, int64_t panel_width, T* to) {
+  const Source* base = static_cast<const Source*>(source);
+  const int64_t last_width = width % panel_width;
+  const int64_t last_stride = PanelStride(last_width, panel_width, kLanes<T>);
+  for (int64_t p = 0; p < count; ++p) {
+    const Source* from = base + offsets[p];
+    T* row = to + p * panel_width;
+    int64_t column = 0;
+    for (; column + panel_width <= width; column += panel_width) {
+      CopyWidened(from + column, panel_width, row);
+      row += count * panel_width;
+    }
+    if (last_width > 0) {
+      T* last = to + column * count + p * last_stride;
+      CopyWidened(from + column, last_width, last);
+      for (int64_t i = last_width; i < last_stride; ++i) last[i] = 0;
+    }
+  }
+}
+
+// Adds the `slices` partial sums in their order and rounds once.
+template <typename T, typename Result>
+void Reduce(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to) {
+  Result* result = static_cast<Result*>(to);
+  int64_t i = 0;
+  for (; i + kLanes<T> <= count; i += kLanes<T>) {
+    Vector<T> sum = Load(partial + i);
+    for (int64_t s = 1; s < slices; ++s) sum += Load(partial + s * slice_stride + i);
+    for (int lane = 0; lane < kLanes<T>; ++lane) result[i + lane] = FromAccumulator<Result>(static_cast<T>(sum[lane]));
+  }
+  for (; i < count; ++i) {
+    T sum = partial[i];
+    for (int64_t s = 1; s < slices; ++s) sum += partial[s * slice_stride + i];
+    result[i] = FromAccumulator<Result>(sum);
+  }
+}
+
+}  // namespace
+}  // namespace wgrad::WGRAD_ISA
+
+#endif  // TF_OPS_WGRAD_CPU_PACK_H_

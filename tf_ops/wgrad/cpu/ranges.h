@@ -1,0 +1,25 @@
+// Which outputs see the inside of the input through one filter tap.
+#ifndef TF_OPS_WGRAD_CPU_RANGES_H_
+#define TF_OPS_WGRAD_CPU_RANGES_H_
+
+#include <algorithm>
+#include <cstdint>
+
+namespace wgrad {
+
+// The half-open range of outputs o whose input index o * stride + offset lies in [0, in).
+struct Range {
+  int64_t begin, end;
+};
+
+inline int64_t CeilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+
+inline Range OutputsInside(int64_t offset, int64_t stride, int64_t in, int64_t out) {
+  const int64_t begin = std::clamp<int64_t>(CeilDiv(-offset, stride), 0, out);
+  const int64_t end = std::clamp<int64_t>(CeilDiv(in - offset, stride), begin, out);
+  return {begin, end};
+}
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_RANGES_H_

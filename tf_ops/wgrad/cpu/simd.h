@@ -1,0 +1,42 @@
+// Vectors of kVectorBytes as the compiler's own extension: one source for every instruction set. An ISA file defines
+// WGRAD_ISA (its namespace) and WGRAD_VECTOR_BYTES before it includes this.
+#ifndef TF_OPS_WGRAD_CPU_SIMD_H_
+#define TF_OPS_WGRAD_CPU_SIMD_H_
+
+#include <cstdint>
+
+namespace wgrad::WGRAD_ISA {
+namespace {
+
+inline constexpr int kVectorBytes = WGRAD_VECTOR_BYTES;
+
+template <typename T>
+inline constexpr int kLanes = kVectorBytes / sizeof(T);
+
+template <typename T, int kBytes = kVectorBytes>
+using Vector __attribute__((vector_size(kBytes))) = T;
+
+template <typename T, int kBytes = kVectorBytes>
+using UnalignedVector __attribute__((vector_size(kBytes), aligned(alignof(T)), may_alias)) = T;
+
+template <typename T>
+inline Vector<T> Load(const T* from) {
+  return *reinterpret_cast<const UnalignedVector<T>*>(from);
+}
+
+template <typename V, typename T>
+inline void Store(V value, T* to) {
+  *reinterpret_cast<UnalignedVector<T, sizeof(V)>*>(to) = value;
+}
+
+// Subtracting zero is exact, so the compiler drops it and a bare broadcast load remains; adding zero would turn -0
+// into +0 and costs an instruction.
+template <typename T>
+inline Vector<T> Broadcast(T value) {
+  return value - Vector<T>{};
+}
+
+}  // namespace
+}  // namespace wgrad::WGRAD_ISA
+
+#endif  // TF_OPS_WGRAD_CPU_SIMD_H_
