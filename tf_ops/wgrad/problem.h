@@ -44,6 +44,10 @@ struct ConvAttributes {
 // What can be said of the attributes before any shape is known.
 Status ValidateAttributes(const ConvAttributes& attributes);
 
+// The shape that out_backprop must have, for attributes that ValidateAttributes accepted.
+Status OutBackpropShape(const ConvAttributes& attributes, const std::vector<int64_t>& input_shape,
+                        const std::vector<int64_t>& filter_shape, std::vector<int64_t>* shape);
+
 // Checks the three shapes against attributes that ValidateAttributes accepted, and fills `problem`.
 Status MakeProblem(DataType dtype, const ConvAttributes& attributes, const std::vector<int64_t>& input_shape,
                    const std::vector<int64_t>& filter_shape, const std::vector<int64_t>& out_backprop_shape,
@@ -57,6 +61,9 @@ inline int64_t OutputElements(const Problem& p) { return p.batch * p.out_height 
 inline int64_t FilterElements(const Problem& p) {
   return p.filter_height * p.filter_width * p.filter_channels * p.out_channels;
 }
+
+// True when there is nothing to sum, so that dW is all zeros; the engines are not called then.
+inline bool HasNoProducts(const Problem& p) { return InputElements(p) == 0 || OutputElements(p) == 0; }
 
 // Multiplications and additions of the direct algorithm, taps in the padding included.
 inline double DirectFlops(const Problem& p) {

@@ -1,0 +1,111 @@
+#include "tf_ops/wgrad/c_api.h"
+
+#include <cstdio>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "tf_ops/wgrad/cpu/algorithm.h"
+#include "tf_ops/wgrad/cpu/plan.h"
+#include "tf_ops/wgrad/problem.h"
+#include "tf_ops/wgrad/process_state.h"
+#include "tf_ops/wgrad/status.h"
+
+namespace wgrad {
+namespace {
+
+std::string JsonString(const std::string& text) {
+  std::string json = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      json += '\\';
+      json += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      char escaped[7];
+      std::snprintf(escaped, sizeof(escaped), "\\u%04x", c);
+      json += escaped;
+    } else {
+      json += c;
+    }
+  }
+  return json + '"';
+}
+
+Status PlannedProblem(const WgradRequest& request, Problem* problem) {
+  if (request.num_explicit_paddings < 0 || request.num_explicit_paddings > 8) {
+    return InvalidArgument("explicit_paddings must have at most 8 values, got " +
+                           std::to_string(request.num_explicit_paddings));
+  }
+  ConvAttributes attributes;
+  attributes.strides.assign(request.strides, request.strides + 4);
+  attributes.dilations.assign(request.dilations, request.dilations + 4);
+  attributes.padding = static_cast<Padding>(request.padding);
+  attributes.explicit_paddings.assign(request.explicit_paddings,
+                                      request.explicit_paddings + request.num_explicit_paddings);
+  attributes.layout = static_cast<Layout>(request.layout);
+  if (Status status = ValidateAttributes(attributes); !status.ok()) return status;
+  const std::vector<int64_t> input_shape(request.input_shape, request.input_shape + 4);
+  const std::vector<int64_t> filter_shape(request.filter_shape, request.filter_shape + 4);
+  std::vector<int64_t> out_backprop_shape;
+  if (Status status = OutBackpropShape(attributes, input_shape, filter_shape, &out_backprop_shape); !status.ok()) {
+    return status;
+  }
+  return MakeProblem(static_cast<DataType>(request.dtype), attributes, input_shape, filter_shape, out_backprop_shape,
+                     problem);
+}
+
+std::string PlanJson(const WgradRequest& request, const std::string& algorithm_name) {
+  Algorithm algorithm;
+  Status status =
+      ParseAlgorithm(algorithm_name, &algorithm) ? Status() : InvalidArgument("unknown algorithm " + algorithm_name);
+  Problem problem;
+  if (status.ok()) status = PlannedProblem(request, &problem);
+  if (!status.ok()) return "{\"error\": " + JsonString(status.message()) + "}";
+  return ExplainPlan(problem, algorithm);
+}
+
+std::string RunCountsJson() {
+  std::string json;
+  // kAuto is a request, never what ran.
+  for (int i = static_cast<int>(Algorithm::kAuto) + 1; i < static_cast<int>(std::size(kAlgorithmNames)); ++i) {
+    const Algorithm algorithm = static_cast<Algorithm>(i);
+    json += (json.empty() ? "" : ", ") + JsonString(Name(algorithm)) + ": " + std::to_string(RunCount(algorithm));
+  }
+  return "{" + json + "}";
+}
+
+}  // namespace
+}  // namespace wgrad
+
+const char* wgrad_plan(const WgradRequest* request, const char* algorithm) {
+  thread_local std::string json;
+  json = wgrad::PlanJson(*request, algorithm);
+  return json.c_str();
+}
+
+const char* wgrad_describe_cpu(void) {
+  thread_local std::string json;
+  json = wgrad::DescribeCpu();
+  return json.c_str();
+}
+
+const char* wgrad_run_counts(void) {
+  thread_local std::string json;
+  json = wgrad::RunCountsJson();
+  return json.c_str();
+}
+
+void wgrad_reset_run_counts(void) { wgrad::ResetRunCounts(); }
+
+int wgrad_set_algorithm(const char* name) {
+  wgrad::Algorithm algorithm;
+  if (!wgrad::ParseAlgorithm(name, &algorithm)) return 0;
+  wgrad::SetAlgorithm(algorithm);
+  return 1;
+}
+
+const char* wgrad_get_algorithm(void) {
+  thread_local std::string name;
+  name = wgrad::RequestedAlgorithmName();
+  return name.c_str();
+}
