@@ -1,8 +1,9 @@
 """@local_config_tf: the headers and libraries of the TensorFlow that one Python has installed.
 
-    @local_config_tf//:framework  what an op and its kernels compile and link against
-    @local_config_tf//:xla        that, and what an XLA lowering needs on top
-    @local_config_tf//:version.bzl  TF_VERSION
+    :headers      what an op and its kernels include, with TensorFlow's own preprocessor definitions
+    :xla_headers  those, and what an XLA lowering includes on top
+    :libtensorflow_framework.so.2, :libtensorflow_cc.so.2
+    :version.bzl  TF_VERSION
 
 The Python is $PYTHON_BIN_PATH (tools/setup.sh sets it to the one in .venv), or python3.
 """
@@ -22,24 +23,27 @@ print(json.dumps({
 _BUILD = """
 package(default_visibility = ["//visibility:public"])
 
+exports_files([
+    "libtensorflow_cc.so.2",
+    "libtensorflow_framework.so.2",
+])
+
 cc_library(
-    name = "framework",
-    srcs = ["libtensorflow_framework.so.2"],
+    name = "headers",
     hdrs = glob(["include/**"], exclude = ["include/external/**"]),
     defines = {defines},
     includes = ["include"],
 )
 
 cc_library(
-    name = "xla",
-    srcs = ["libtensorflow_cc.so.2"],
+    name = "xla_headers",
     hdrs = glob(["include/external/**"]),
     includes = [
         "include/external",
         "include/external/farmhash_archive/src",
         "include/external/highwayhash",
     ],
-    deps = [":framework"],
+    deps = [":headers"],
 )
 """
 
