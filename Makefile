@@ -16,7 +16,7 @@ test: build
 	.venv/bin/bazel test //...
 	$(PYTHON_IN_VENV) -m pytest
 
-wheel: build
+wheel:
 	./build_pip_pkg.sh
 
 bench: build
