@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/ranges.h"
 
 namespace wgrad {
@@ -24,6 +25,9 @@ int64_t SliceRows(int64_t rows) {
   return CeilDiv(rows, CeilDiv(rows, kMost));
 }
 
+// Odd, so that neighbouring panels start in different cache sets.
+int64_t Pitch(const DirectPlan& plan) { return plan.depth_block | 1; }
+
 struct WorkerBytes {
   int64_t a, b, b_rows, offsets;
 };
@@ -31,9 +35,8 @@ struct WorkerBytes {
 template <typename T>
 WorkerBytes WorkerBytesOf(const DirectPlan& plan) {
   const auto aligned = [](int64_t bytes) { return RoundUp(bytes, kAlignment); };
-  return {aligned(plan.depth_block * plan.row_block * sizeof(T)),
-          aligned(plan.depth_block * plan.column_block * sizeof(T)), aligned(plan.depth_block * sizeof(int32_t)),
-          aligned(plan.depth_block * sizeof(int64_t))};
+  return {aligned(Pitch(plan) * plan.row_block * sizeof(T)), aligned(Pitch(plan) * plan.column_block * sizeof(T)),
+          aligned(plan.depth_block * sizeof(int32_t)), aligned(plan.depth_block * sizeof(int64_t))};
 }
 
 // One call's state that does not change from task to task.
@@ -56,6 +59,7 @@ class Task {
  public:
   Task(const Direct<T>& direct, char* scratch) : d_(direct), p_(direct.p), plan_(direct.plan) {
     const WorkerBytes bytes = WorkerBytesOf<T>(plan_);
+    pitch_ = Pitch(plan_);
     a_ = reinterpret_cast<T*>(scratch);
     b_ = reinterpret_cast<T*>(scratch += bytes.a);
     b_rows_ = reinterpret_cast<int32_t*>(scratch += bytes.b);
@@ -82,22 +86,39 @@ class Task {
     const int64_t begin = depth_slice * slice_pixels;
     const int64_t end = std::min(pixels, begin + slice_pixels);
     for (int64_t first = begin; first < end; first += plan_.depth_block) {
+      const int64_t next = first + plan_.depth_block;
+      PrefetchBlock(next, std::min(plan_.depth_block, end - next));
       Block(first, std::min(plan_.depth_block, end - first), first != begin);
     }
   }
 
  private:
+  // Asks for the next block while this one is multiplied: dY, and X where a tap is all there is to hide its latency
+  // (2_1x1a runs at 56 % of the FMA peak without).
+  void PrefetchBlock(int64_t first_pixel, int64_t depth) {
+    next_x_ = next_dy_ = Prefetcher();
+    if (depth <= 0) return;
+    next_dy_ = Prefetcher(d_.out_backprop + (first_pixel * p_.out_channels + output_channel_) * d_.element_size,
+                          columns_ * d_.element_size, p_.out_channels * d_.element_size, depth);
+    if (plan_.taps == 1 && FindPixels(0, first_pixel, depth) > 0) {
+      next_x_ =
+          Prefetcher(d_.input + (offsets_[0] + first_row_) * d_.element_size, (end_row_ - first_row_) * d_.element_size,
+                     p_.stride_width * p_.in_channels * d_.element_size, depth);
+    }
+    const int64_t calls = plan_.taps * CeilDiv((end_row_ - first_row_) * columns_, 12 * d_.kernels.lanes);
+    lines_per_tile_ = CeilDiv(next_x_.lines() + next_dy_.lines(), calls);
+  }
+
   void Block(int64_t first_pixel, int64_t depth, bool accumulate) {
     PackB(first_pixel, depth);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
       const int64_t seen = FindPixels(tap, first_pixel, depth);
       for (int64_t row = first_row_; row < end_row_; row += plan_.row_block) {
         const int64_t rows = std::min(plan_.row_block, end_row_ - row);
-        d_.pack(d_.input + row * d_.element_size, offsets_, seen, rows, plan_.slice_rows, a_);
+        d_.pack(d_.input + row * d_.element_size, offsets_, seen, rows, plan_.slice_rows, pitch_, a_);
         T* sums = sums_ + (tap * plan_.rows + row) * d_.sum_columns;
         for (int64_t i = 0; i < rows; i += plan_.slice_rows) {
-          Multiply(a_ + i * seen, seen, std::min(plan_.slice_rows, rows - i), depth, sums + i * d_.sum_columns,
-                   accumulate);
+          Multiply(a_ + i * pitch_, seen, std::min(plan_.slice_rows, rows - i), sums + i * d_.sum_columns, accumulate);
         }
       }
     }
@@ -106,7 +127,7 @@ class Task {
   void PackB(int64_t first_pixel, int64_t depth) {
     const char* from = d_.out_backprop + (first_pixel * p_.out_channels + output_channel_) * d_.element_size;
     for (int64_t i = 0; i < depth; ++i) offsets_[i] = i * p_.out_channels;
-    d_.pack(from, offsets_, depth, columns_, d_.panel_width, b_);
+    d_.pack(from, offsets_, depth, columns_, d_.panel_width, pitch_, b_);
   }
 
   // Lists the block's pixels for which the tap lies inside X: their index in the block and the place in X.
@@ -139,16 +160,20 @@ class Task {
     return seen;
   }
 
-  void Multiply(const T* a, int64_t seen, int64_t rows, int64_t depth, T* sums, bool accumulate) {
+  void Multiply(const T* a, int64_t seen, int64_t rows, T* sums, bool accumulate) {
     const int64_t a_stride = PanelStride(rows, plan_.slice_rows, d_.kernels.lanes);
     for (int64_t column = 0; column < columns_; column += d_.panel_width) {
       const int64_t vectors = CeilDiv(std::min(d_.panel_width, columns_ - column), d_.kernels.lanes);
       int64_t tiles = CeilDiv(rows, d_.kernels.max_rows[vectors]);
       for (int64_t i = 0; i < rows; --tiles) {
         const int64_t tile_rows = CeilDiv(rows - i, tiles);
-        d_.kernels.micro[vectors][tile_rows](seen, a + i, a_stride, b_ + column * depth, b_rows_,
+        d_.kernels.micro[vectors][tile_rows](seen, a + i, a_stride, b_ + column * pitch_, b_rows_,
                                              sums + i * d_.sum_columns + column, d_.sum_columns, accumulate);
         i += tile_rows;
+        if (next_x_.lines() > 0)
+          next_x_.Next(lines_per_tile_);
+        else
+          next_dy_.Next(lines_per_tile_);
       }
     }
   }
@@ -156,12 +181,15 @@ class Task {
   const Direct<T>& d_;
   const Problem& p_;
   const DirectPlan& plan_;
+  int64_t pitch_;
   T* a_;
   T* b_;
   int32_t* b_rows_;
   int64_t* offsets_;
   int64_t first_row_, end_row_, columns_, input_channel_, output_channel_;
   T* sums_;
+  Prefetcher next_x_, next_dy_;
+  int64_t lines_per_tile_ = 0;
 };
 
 // Adds the partial sums of each filter row in the order of the depth slices, and rounds to the type of dW.
@@ -222,7 +250,7 @@ void PlanDirect(const Problem& p, const Isa& isa, bool fuse_columns, Plan* plan)
   d.columns = p.out_channels / p.groups;
   d.padded_columns = RoundUp(d.columns, lanes);
   // 128 pixels of 512 floats are 256 KiB: B's panels stay in a second-level cache of 512 KiB while A streams past.
-  d.depth_block = 128;
+  constexpr int64_t kDepth = 128;
   constexpr int64_t kPanelRowBytes = 2048;
   d.column_tasks = CeilDiv(d.padded_columns * sum_size, kPanelRowBytes);
   d.column_block = RoundUp(CeilDiv(d.columns, d.column_tasks), lanes);
@@ -233,7 +261,10 @@ void PlanDirect(const Problem& p, const Isa& isa, bool fuse_columns, Plan* plan)
   constexpr double kFlopsPerTask = 2e6;
   constexpr int64_t kMaxTasks = 64, kPartialBytes = 4 << 20;
   const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p) / kFlopsPerTask), 1, kMaxTasks);
-  const int64_t blocks = CeilDiv(p.batch * p.out_height * p.out_width, d.depth_block);
+  // Near-equal blocks: 7 x 7 maps at batch 8 make three of 131 pixels, not three of 128 and one of 8.
+  const int64_t pixels = p.batch * p.out_height * p.out_width;
+  d.depth_block = CeilDiv(pixels, std::max<int64_t>(1, (pixels + kDepth / 2) / kDepth));
+  const int64_t blocks = CeilDiv(pixels, d.depth_block);
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;
   const int64_t affordable = std::max<int64_t>(1, kPartialBytes / sum_bytes);
   const int64_t depth_slices = std::min({wanted, blocks, affordable});

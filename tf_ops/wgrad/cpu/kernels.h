@@ -15,11 +15,12 @@ using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const 
                              int64_t tile_stride, bool accumulate);
 
 // Packs `count` rows of `width` elements, each at source + offsets[p], widened to T, into panels of panel_width
-// columns: panel k starts at to + k * panel_width * count, and its rows follow each other densely. The last panel may
-// be narrower; its rows are PanelStride apart, zeros behind the last column.
+// columns: panel k starts at to + k * panel_width * pitch, and its rows follow each other densely. The last panel may
+// be narrower; its rows are PanelStride apart, zeros behind the last column. An odd pitch >= count keeps the panels
+// from sharing cache sets.
 template <typename T>
 using PackRows = void (*)(const void* source, const int64_t* offsets, int64_t count, int64_t width, int64_t panel_width,
-                          T* to);
+                          int64_t pitch, T* to);
 
 inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) {
   return columns >= panel_width ? panel_width : (columns + lanes - 1) / lanes * lanes;
