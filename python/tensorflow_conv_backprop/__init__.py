@@ -1,0 +1,45 @@
+"""Kernels, gradients and automatic use of TensorFlow's `conv2d_backprop_filter_v2`.
+
+Importing this package loads the plugin's library. `tf.conv2d_backprop_filter_v2`,
+`tf.compat.v1.conv2d_backprop_filter_v2` and `tf.raw_ops.Conv2DBackpropFilterV2` work from then on.
+"""
+
+import os
+
+from tensorflow_conv_backprop import library
+
+library.load()
+
+from tensorflow_conv_backprop import compat, gradients, vectorization  # noqa: E402
+from tensorflow_conv_backprop._build_info import VERSION as __version__  # noqa: E402
+from tensorflow_conv_backprop.algorithm import (  # noqa: E402
+    get_algorithm,
+    reset_run_counts,
+    run_counts,
+    set_algorithm,
+)
+from tensorflow_conv_backprop.convolution import conv2d  # noqa: E402
+from tensorflow_conv_backprop.library import library_path  # noqa: E402
+from tensorflow_conv_backprop.ops import conv2d_backprop_filter_v2  # noqa: E402
+from tensorflow_conv_backprop.patch import patch_tensorflow, patched_tensorflow, unpatch_tensorflow  # noqa: E402
+from tensorflow_conv_backprop.planning import Plan, plan  # noqa: E402
+
+__all__ = [
+    "Plan",
+    "__version__",
+    "compat",
+    "conv2d",
+    "conv2d_backprop_filter_v2",
+    "get_algorithm",
+    "library_path",
+    "patch_tensorflow",
+    "patched_tensorflow",
+    "plan",
+    "reset_run_counts",
+    "run_counts",
+    "set_algorithm",
+    "unpatch_tensorflow",
+]
+
+if os.environ.get("TF_CONV_BACKPROP_PATCH") == "1":
+    patch_tensorflow()

@@ -1,0 +1,97 @@
+"""`tf.nn.conv2d` with this plugin's gradients, for those who would rather not patch TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tensorflow_conv_backprop import adjoints
+from tensorflow_conv_backprop.attributes import ConvAttributes
+
+
+@tf.__internal__.dispatch.add_dispatch_support
+def conv2d(
+    input: tf.Tensor,
+    filters: tf.Tensor,
+    strides: int | Sequence[int],
+    padding: str | Sequence[Sequence[int]],
+    data_format: str = "NHWC",
+    dilations: int | Sequence[int] | None = None,
+    name: str | None = None,
+) -> tf.Tensor:
+    """`tf.nn.conv2d` whose gradients, of any order, get their filter gradients from `conv2d_backprop_filter_v2`.
+
+    On CPU it also runs where `tf.nn.conv2d` does not: in NCHW, in every type.
+
+    >>> image, filters = tf.ones([1, 3, 3, 1]), tf.Variable(tf.ones([2, 2, 1, 1]))
+    >>> with tf.GradientTape() as tape:
+    ...     loss = tf.reduce_sum(conv2d(image, filters, strides=1, padding="VALID"))
+    >>> tape.gradient(loss, filters)[..., 0, 0].numpy().tolist()
+    [[4.0, 4.0], [4.0, 4.0]]
+
+    Args:
+        input: Images, `batch_shape + [height, width, channels]` in NHWC and `batch_shape + [channels, height, width]` in
+            NCHW, `batch_shape` of rank 1 or more; half, bfloat16, float32 or float64.
+        filters: `[filter_height, filter_width, channels / groups, out_channels]`, of the type of `input`.
+        strides: One positive integer, two (height, width), or four in the order of `data_format`.
+        padding: `"SAME"`, `"VALID"`, or four pairs of rows or columns of zeros to add before and after each dimension, in
+            the order of `data_format`; `[0, 0]` for batch and channels.
+        data_format: `"NHWC"` or `"NCHW"`.
+        dilations: As `strides`; None is 1.
+        name: A name for the operation.
+
+    Returns:
+        The convolved images, `batch_shape + [out_height, out_width, out_channels]` in NHWC, of the type of `input`.
+
+    Raises:
+        ValueError: If an argument is not of a form described above.
+        tf.errors.InvalidArgumentError: If shapes do not match, or an attribute has a value out of range.
+    """
+    attributes = _attributes(strides, padding, data_format, dilations)
+    with tf.name_scope(name or "conv2d"):
+        x = tf.convert_to_tensor(input)
+        w = tf.convert_to_tensor(filters, dtype_hint=x.dtype)
+        if x.shape.rank is None or x.shape.rank < 5:
+            return adjoints.differentiable_convolution(x, w, attributes)
+        batch_shape, image_shape = tf.shape(x)[:-3], tf.shape(x)[-3:]
+        images = tf.reshape(x, tf.concat([[-1], image_shape], axis=0))
+        y = adjoints.differentiable_convolution(images, w, attributes)
+        return tf.reshape(y, tf.concat([batch_shape, tf.shape(y)[1:]], axis=0))
+
+
+def _attributes(
+    strides: int | Sequence[int],
+    padding: str | Sequence[Sequence[int]],
+    data_format: str,
+    dilations: int | Sequence[int] | None,
+) -> ConvAttributes:
+    if data_format not in ("NHWC", "NCHW"):
+        raise ValueError(f"data_format must be 'NHWC' or 'NCHW', got {data_format!r}")
+    explicit_paddings: tuple[int, ...] = ()
+    if isinstance(padding, str):
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
+    else:
+        if [len(pair) for pair in padding] != [2, 2, 2, 2]:
+            raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
+        explicit_paddings = tuple(int(amount) for pair in padding for amount in pair)
+        padding = "EXPLICIT"
+    return ConvAttributes(
+        strides=_per_dimension("strides", strides, data_format),
+        padding=padding,
+        explicit_paddings=explicit_paddings,
+        data_format=data_format,
+        dilations=_per_dimension("dilations", 1 if dilations is None else dilations, data_format),
+    )
+
+
+def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
+    """One, two or four integers, as four in the order of `data_format`."""
+    values = tuple(int(v) for v in ([value] if isinstance(value, int) else value))
+    if len(values) == 4:
+        return values
+    if len(values) not in (1, 2):
+        raise ValueError(f"{name} must be 1, 2 or 4 integers, got {value!r}")
+    height, width = values if len(values) == 2 else values * 2
+    return (1, height, width, 1) if data_format == "NHWC" else (1, 1, height, width)

@@ -1,0 +1,90 @@
+"""Finds the plugin's library, makes sure that it fits the running TensorFlow, and loads it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+
+from tensorflow_conv_backprop import _build_info
+
+_LIBRARY = pathlib.Path(__file__).with_name("_conv_backprop_ops.so")
+
+
+class Request(ctypes.Structure):
+    """WgradRequest of tf_ops/wgrad/c_api.h: one configuration of the op."""
+
+    _fields_ = [
+        ("dtype", ctypes.c_int32),
+        ("layout", ctypes.c_int32),
+        ("padding", ctypes.c_int32),
+        ("num_explicit_paddings", ctypes.c_int32),
+        ("input_shape", ctypes.c_int64 * 4),
+        ("filter_shape", ctypes.c_int64 * 4),
+        ("strides", ctypes.c_int64 * 4),
+        ("dilations", ctypes.c_int64 * 4),
+        ("explicit_paddings", ctypes.c_int64 * 8),
+    ]
+
+
+def library_path() -> str:
+    """Path of the library with the op's kernels, for `tf.load_op_library` in programs that do without this package."""
+    return str(_LIBRARY)
+
+
+def load() -> None:
+    """Loads the library: from here on `tf.conv2d_backprop_filter_v2` and the raw op have kernels.
+
+    Raises:
+        ImportError: If the library was built for another minor version of TensorFlow, or is not there.
+    """
+    check_tensorflow_version(built_for=_build_info.TENSORFLOW_VERSION, running=tf.version.VERSION)
+    if not _LIBRARY.exists():
+        raise ImportError(f"{_LIBRARY} is missing: build it with `make`, or install the tensorflow-conv-backprop wheel.")
+    tf.load_op_library(library_path())
+
+
+def check_tensorflow_version(built_for: str, running: str) -> None:
+    """Raises ImportError unless both are of the same minor version.
+
+    TensorFlow's C++ interface changes with every minor version; opening a library of another one ends in undefined
+    symbols at best.
+    """
+    minor = _minor(built_for)
+    if _minor(running) != minor:
+        raise ImportError(
+            f"tensorflow-conv-backprop {_build_info.VERSION} was built for TensorFlow {minor} (with {built_for}), but "
+            f"TensorFlow {running} is running. Install TensorFlow {minor} (pip install 'tensorflow=={minor}.*'), or the "
+            f"tensorflow-conv-backprop that is built for TensorFlow {_minor(running)}."
+        )
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+@functools.cache
+def functions() -> ctypes.CDLL:
+    """The plain C functions of tf_ops/wgrad/c_api.h."""
+    library = ctypes.CDLL(library_path())
+    for name, arguments, result in (
+        ("wgrad_plan", [ctypes.POINTER(Request), ctypes.c_char_p], ctypes.c_char_p),
+        ("wgrad_describe_cpu", [], ctypes.c_char_p),
+        ("wgrad_run_counts", [], ctypes.c_char_p),
+        ("wgrad_reset_run_counts", [], None),
+        ("wgrad_set_algorithm", [ctypes.c_char_p], ctypes.c_int),
+        ("wgrad_get_algorithm", [], ctypes.c_char_p),
+    ):
+        function = getattr(library, name)
+        function.argtypes = arguments
+        function.restype = result
+    return library
+
+
+def parse(answer: bytes) -> dict[str, Any]:
+    """The JSON object that one of the functions returned."""
+    return json.loads(answer)
