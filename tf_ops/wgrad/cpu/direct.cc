@@ -6,15 +6,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/ranges.h"
 
 namespace wgrad {
 namespace {
-
-constexpr int64_t kAlignment = 64;
-
-int64_t RoundUp(int64_t value, int64_t multiple) { return CeilDiv(value, multiple) * multiple; }
 
 // Rows of one packed slice of A: 16 where that divides the rows, so that a slice is whole cache lines of X, otherwise
 // near-equal slices of at most 24, so that none is thin. 128 pixels of 24 floats are 12 KiB of the first-level cache,
@@ -34,9 +31,9 @@ struct WorkerBytes {
 
 template <typename T>
 WorkerBytes WorkerBytesOf(const DirectPlan& plan) {
-  const auto aligned = [](int64_t bytes) { return RoundUp(bytes, kAlignment); };
-  return {aligned(Pitch(plan) * plan.row_block * sizeof(T)), aligned(Pitch(plan) * plan.column_block * sizeof(T)),
-          aligned(plan.depth_block * sizeof(int32_t)), aligned(plan.depth_block * sizeof(int64_t))};
+  return {AlignedBytes(Pitch(plan) * plan.row_block * sizeof(T)),
+          AlignedBytes(Pitch(plan) * plan.column_block * sizeof(T)), AlignedBytes(plan.depth_block * sizeof(int32_t)),
+          AlignedBytes(plan.depth_block * sizeof(int64_t))};
 }
 
 // One call's state that does not change from task to task.
@@ -161,21 +158,11 @@ class Task {
   }
 
   void Multiply(const T* a, int64_t seen, int64_t rows, T* sums, bool accumulate) {
-    const int64_t a_stride = PanelStride(rows, plan_.slice_rows, d_.kernels.lanes);
-    for (int64_t column = 0; column < columns_; column += d_.panel_width) {
-      const int64_t vectors = CeilDiv(std::min(d_.panel_width, columns_ - column), d_.kernels.lanes);
-      int64_t tiles = CeilDiv(rows, d_.kernels.max_rows[vectors]);
-      for (int64_t i = 0; i < rows; --tiles) {
-        const int64_t tile_rows = CeilDiv(rows - i, tiles);
-        d_.kernels.micro[vectors][tile_rows](seen, a + i, a_stride, b_ + column * pitch_, b_rows_,
-                                             sums + i * d_.sum_columns + column, d_.sum_columns, accumulate);
-        i += tile_rows;
-        if (next_x_.lines() > 0)
-          next_x_.Next(lines_per_tile_);
-        else
-          next_dy_.Next(lines_per_tile_);
-      }
-    }
+    MultiplySlice(d_.kernels, seen, a, PanelStride(rows, plan_.slice_rows, d_.kernels.lanes), rows, b_, pitch_,
+                  columns_, b_rows_, sums, d_.sum_columns, accumulate, [this] {
+                    Prefetcher& next = next_x_.lines() > 0 ? next_x_ : next_dy_;
+                    next.Next(lines_per_tile_);
+                  });
   }
 
   const Direct<T>& d_;

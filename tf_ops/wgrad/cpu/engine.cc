@@ -1,12 +1,39 @@
 #include "tf_ops/wgrad/cpu/engine.h"
 
-#include <cstring>
-
 #include "tf_ops/wgrad/cpu/direct.h"
+#include "tf_ops/wgrad/cpu/finite.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/reference.h"
+#include "tf_ops/wgrad/cpu/winograd.h"
 
 namespace wgrad {
+namespace {
+
+Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+               void* filter_backprop, Executor* executor, Scratch* scratch) {
+  char* shared = nullptr;
+  const size_t bytes = plan.shared_bytes + plan.worker_bytes * executor->workers();
+  if (bytes > 0) {
+    shared = static_cast<char*>(scratch->Allocate(bytes));
+    if (shared == nullptr) {
+      return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
+    }
+  }
+  char* workers = shared + plan.shared_bytes;
+  switch (plan.algorithm) {
+    case Algorithm::kDirect:
+      RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      break;
+    case Algorithm::kWinograd:
+      RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      break;
+    default:
+      ReferenceFilterGradient(problem, input, out_backprop, filter_backprop, executor);
+  }
+  return Status();
+}
+
+}  // namespace
 
 Status ComputeFilterGradient(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
                              Algorithm algorithm, Executor* executor, Scratch* scratch, Algorithm* ran) {
@@ -14,23 +41,15 @@ Status ComputeFilterGradient(const Problem& problem, const void* input, const vo
   Status status = MakePlan(problem, algorithm, BestIsa(), &plan);
   if (!status.ok()) return status;
   if (ran != nullptr) *ran = plan.algorithm;
+  status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch);
+  if (!status.ok() || !plan.mixes_taps) return status;
 
-  const size_t bytes = plan.shared_bytes + plan.worker_bytes * executor->workers();
-  char* memory = nullptr;
-  if (bytes > 0) {
-    memory = static_cast<char*>(scratch->Allocate(bytes));
-    if (memory == nullptr) {
-      return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
-    }
-  }
-  switch (plan.algorithm) {
-    case Algorithm::kDirect:
-      RunDirect(problem, plan, input, out_backprop, filter_backprop, memory, memory + plan.shared_bytes, executor);
-      break;
-    default:
-      ReferenceFilterGradient(problem, input, out_backprop, filter_backprop, executor);
-  }
-  return Status();
+  // An Inf or NaN, or an overflow on the way, has reached elements of dW that the definition keeps apart from it.
+  if (AllFinite(problem.dtype, filter_backprop, FilterElements(problem), executor)) return status;
+  status = MakeExactPlan(problem, BestIsa(), &plan);
+  if (!status.ok()) return status;
+  if (ran != nullptr) *ran = plan.algorithm;
+  return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch);
 }
 
 }  // namespace wgrad

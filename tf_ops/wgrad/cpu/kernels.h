@@ -30,6 +30,18 @@ inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) 
 template <typename T>
 using ReduceSlices = void (*)(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to);
 
+// Transforms one tile, given as a pointer to each pixel's channels in row order, and writes its points: point i of
+// column c goes to plane i, laid out as PackRows lays out row `tile` of a panel.
+template <typename T>
+using TransformPixels = void (*)(const void* const* pixels, int64_t channels, int64_t panel_width, int64_t pitch,
+                                 int64_t tile, int64_t plane, T* to);
+
+// Turns the products at the points, planes of `count` sums, into the 3 x 3 taps of dW: tap i goes to to + i *
+// tap_stride.
+template <typename T>
+using TransformToTaps = void (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
+                                 T* to);
+
 inline constexpr int kMaxVectors = 3;  // per micro-kernel row
 inline constexpr int kMaxRows = 16;
 
@@ -38,8 +50,11 @@ struct Kernels {
   int lanes;
   int max_rows[kMaxVectors + 1];  // tallest micro-kernel for each number of vectors
   MicroKernel<T> micro[kMaxVectors + 1][kMaxRows + 1];
-  PackRows<T> pack[4];        // by the DataType of the source
-  ReduceSlices<T> reduce[4];  // by the DataType of the result
+  PackRows<T> pack[4];                          // by the DataType of the source
+  ReduceSlices<T> reduce[4];                    // by the DataType of the result
+  TransformPixels<T> winograd_input[4];         // by the DataType of the source
+  TransformPixels<T> winograd_out_backprop[4];  // by the DataType of the source
+  TransformToTaps<T> winograd_filter;
 };
 
 struct Isa {

@@ -14,10 +14,9 @@
 namespace wgrad::WGRAD_ISA {
 namespace {
 
-template <typename T>
-inline Vector<T> LoadWidened(const T* from) {
-  return Load(from);
-}
+inline Vector<float> LoadWidened(const float* from) { return Load(from); }
+
+inline Vector<double> LoadWidened(const double* from) { return Load(from); }
 
 inline Vector<float> LoadWidened(const BFloat16* from) {
   constexpr int kLanes16 = kLanes<float>;

@@ -1,6 +1,7 @@
 #include "tf_ops/wgrad/cpu/plan.h"
 
 #include "tf_ops/wgrad/cpu/direct.h"
+#include "tf_ops/wgrad/cpu/winograd.h"
 
 namespace wgrad {
 namespace {
@@ -16,9 +17,20 @@ const char* Direct(const Problem& problem, const Isa& isa, Plan* plan) {
   return nullptr;
 }
 
+const char* Winograd(const Problem& problem, const Isa& isa, Plan* plan) {
+  if (problem.layout != Layout::kNHWC) return "reads NHWC only";
+  if (OutputElements(problem) == 0 || InputElements(problem) == 0) return "nothing to sum";
+  if (problem.filter_height != 3 || problem.filter_width != 3) return "the filter is not 3 x 3";
+  if (problem.stride_height != 1 || problem.stride_width != 1) return "the stride is not 1";
+  if (problem.groups != 1) return "the problem is grouped";
+  plan->reason = "3 x 3 taps of stride 1 from 36 products instead of 144";
+  plan->mixes_taps = true;
+  PlanWinograd(problem, isa, plan);
+  return nullptr;
+}
+
 const char* Reference(const Problem&, const Isa&, Plan* plan) {
   plan->reason = "takes every problem";
-  plan->shared_bytes = plan->worker_bytes = 0;
   return nullptr;
 }
 
@@ -29,6 +41,7 @@ struct Entry {
 
 // In the order of preference; the reference takes what all others decline.
 constexpr Entry kCandidates[] = {
+    {Algorithm::kWinograd, Winograd},
     {Algorithm::kDirect, Direct},
     {Algorithm::kReference, Reference},
 };
@@ -36,15 +49,21 @@ constexpr Entry kCandidates[] = {
 }  // namespace
 
 Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan) {
-  plan->isa = &isa;
-  const char* declined = "is not an algorithm of the CPU engine";
+  const char* declined = "it is not an algorithm of the CPU engine";
   for (const Entry& entry : kCandidates) {
     if (algorithm != Algorithm::kAuto && algorithm != entry.algorithm) continue;
+    *plan = Plan();
     plan->algorithm = entry.algorithm;
+    plan->isa = &isa;
     declined = entry.candidate(problem, isa, plan);
     if (declined == nullptr) return Status();
   }
   return InvalidArgument(std::string("algorithm '") + Name(algorithm) + "' cannot compute this problem: " + declined);
+}
+
+Status MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {
+  const Status status = MakePlan(problem, Algorithm::kDirect, isa, plan);
+  return status.ok() ? status : MakePlan(problem, Algorithm::kReference, isa, plan);
 }
 
 std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {

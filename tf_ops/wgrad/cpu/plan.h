@@ -28,17 +28,40 @@ struct DirectPlan {
   int64_t tasks;
 };
 
+// Blocking of Winograd's F(3x3, 4x4): the tiles are cut into chunks; the transforms of one chunk are multiplied point
+// by point, and the 36 products become taps of dW.
+struct WinogradPlan {
+  bool shared_transforms;  // all workers transform a chunk together and then share out dW; otherwise each task has its
+                           // own tiles and all of dW
+  bool in_place;           // taps go to dW itself; otherwise to partial sums that a last pass adds and rounds
+  int64_t phases_height, phases_width;  // a dilated problem is phases_height * phases_width undilated ones
+  int64_t tiles_height, tiles_width;    // of one phase of one image
+  int64_t tiles;
+  int64_t chunk_tiles;
+  int64_t chunks;
+  int64_t chunks_per_task;
+  int64_t partial_sums;
+  int64_t row_block, column_block;  // of dW, for one task after a shared transform
+};
+
 struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
   const Isa* isa = nullptr;
+  // The algorithm combines taps or multiplies zeros of the padding, so that an Inf or NaN spreads: when dW is not
+  // finite, MakeExactPlan's must be run.
+  bool mixes_taps = false;
   DirectPlan direct = {};
+  WinogradPlan winograd = {};
   size_t shared_bytes = 0;
   size_t worker_bytes = 0;
 };
 
 // `algorithm` is kAuto or the one that must run. Fills `plan`, or says why the algorithm cannot do the problem.
 Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan);
+
+// The best plan whose sums are those of the definition, term by term.
+Status MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan);
 
 // A JSON object: "algorithm", "reason", "isa", "blocking" (object), "workspace_bytes" (object: "shared", "per_worker"),
 // "tasks", and "declined" (list of {"algorithm", "reason"}).

@@ -1,0 +1,54 @@
+// The loops that the algorithms share around the micro-kernel.
+#ifndef TF_OPS_WGRAD_CPU_BLOCKING_H_
+#define TF_OPS_WGRAD_CPU_BLOCKING_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "tf_ops/wgrad/cpu/engine.h"
+#include "tf_ops/wgrad/cpu/kernels.h"
+#include "tf_ops/wgrad/cpu/ranges.h"
+
+namespace wgrad {
+
+inline int64_t RoundUp(int64_t value, int64_t multiple) { return CeilDiv(value, multiple) * multiple; }
+
+// Scratch memory is handed out in whole cache lines.
+inline int64_t AlignedBytes(int64_t bytes) { return RoundUp(bytes, 64); }
+
+// Multiplies one packed slice of A (`rows` columns of a) by all panels of B: tile by tile, the rows in near-equal
+// shares so that no tile is thin. after_tile() is called after each.
+template <typename T, typename AfterTile>
+inline void MultiplySlice(const Kernels<T>& kernels, int64_t depth, const T* a, int64_t a_stride, int64_t rows,
+                          const T* b, int64_t pitch, int64_t columns, const int32_t* b_rows, T* sums,
+                          int64_t sum_stride, bool accumulate, const AfterTile& after_tile) {
+  const int64_t panel_width = kMaxVectors * kernels.lanes;
+  for (int64_t column = 0; column < columns; column += panel_width) {
+    const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);
+    int64_t tiles = CeilDiv(rows, kernels.max_rows[vectors]);
+    for (int64_t row = 0; row < rows; --tiles) {
+      const int64_t tile_rows = CeilDiv(rows - row, tiles);
+      kernels.micro[vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, b_rows,
+                                        sums + row * sum_stride + column, sum_stride, accumulate);
+      row += tile_rows;
+      after_tile();
+    }
+  }
+}
+
+// Adds the partial sums, each of `count` elements, in their order, and rounds to the type of dW.
+template <typename T>
+void ReducePartialSums(const Kernels<T>& kernels, DataType dtype, const T* partial_sums, int64_t count,
+                       int64_t partials, void* filter_backprop, Executor* executor) {
+  constexpr int64_t kElementsPerTask = 16384;
+  executor->Run(CeilDiv(count, kElementsPerTask), [&](int64_t task, int) {
+    const int64_t first = task * kElementsPerTask;
+    kernels.reduce[static_cast<int>(dtype)](partial_sums + first, count, partials,
+                                            std::min(kElementsPerTask, count - first),
+                                            static_cast<char*>(filter_backprop) + first * ElementSize(dtype));
+  });
+}
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_BLOCKING_H_

@@ -1,0 +1,264 @@
+// Winograd's F(3x3, 4x4) for 3 x 3 filters of stride 1: 36 products for each 4 x 4 tile of dY instead of 144. A dilated
+// problem falls apart into undilated ones, one for each phase of the pixel grid; they all add to the same dW.
+#include "tf_ops/wgrad/cpu/winograd.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "tf_ops/wgrad/cpu/blocking.h"
+
+namespace wgrad {
+namespace {
+
+constexpr int64_t kPoints = 36, kTaps = 9;
+constexpr int64_t kInputTile = 6, kOutputTile = 4;
+// Rows of one packed slice of A, as whole cache lines.
+constexpr int64_t kSliceRows = 16;
+
+// Where the parts of the scratch memory lie, in elements of the accumulator; one chunk's transforms and one block's
+// products.
+struct Sizes {
+  int64_t pitch;  // tiles, odd so that the panels start in different cache sets
+  int64_t u_plane, v_plane;
+  int64_t product_columns, product_plane;
+
+  int64_t transforms() const { return kPoints * (u_plane + v_plane); }
+  int64_t products() const { return kPoints * product_plane; }
+};
+
+Sizes SizesOf(const Problem& p, const WinogradPlan& plan, int64_t lanes) {
+  Sizes s;
+  s.pitch = plan.chunk_tiles | 1;
+  s.u_plane = s.pitch * RoundUp(p.in_channels, lanes);
+  s.v_plane = s.pitch * RoundUp(p.out_channels, lanes);
+  s.product_columns = RoundUp(plan.column_block, lanes);
+  // One line more, so that the 36 sums of an element do not share a cache set.
+  s.product_plane = RoundUp(plan.row_block * s.product_columns, kSliceRows) + kSliceRows;
+  return s;
+}
+
+template <typename T>
+class Winograd {
+ public:
+  Winograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, T* sums,
+           const void* zeros, const int32_t* b_rows)
+      : p_(problem),
+        plan_(plan.winograd),
+        kernels_(KernelsOf<T>(*plan.isa)),
+        sizes_(SizesOf(problem, plan.winograd, kernels_.lanes)),
+        input_(static_cast<const char*>(input)),
+        out_backprop_(static_cast<const char*>(out_backprop)),
+        sums_(sums),
+        zeros_(zeros),
+        b_rows_(b_rows) {}
+
+  // Each task transforms its own chunks and multiplies them into all of its own partial sum.
+  void RunChunksPerTask(char* workers, size_t worker_bytes, Executor* executor) const {
+    executor->Run(plan_.partial_sums, [&](int64_t task, int worker) {
+      T* u = reinterpret_cast<T*>(workers + worker * worker_bytes);
+      T* v = u + kPoints * sizes_.u_plane;
+      T* products = v + kPoints * sizes_.v_plane;
+      const int64_t first_chunk = task * plan_.chunks_per_task;
+      const int64_t end_chunk = std::min(plan_.chunks, first_chunk + plan_.chunks_per_task);
+      for (int64_t chunk = first_chunk; chunk < end_chunk; ++chunk) {
+        const int64_t first = chunk * plan_.chunk_tiles;
+        const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
+        for (int64_t tile = 0; tile < tiles; ++tile) TransformTile(first + tile, tile, u, v);
+        Multiply(u, v, tiles, Block{0, p_.in_channels, 0, p_.out_channels}, chunk != first_chunk, products);
+      }
+      ToTaps(products, Block{0, p_.in_channels, 0, p_.out_channels}, false,
+             sums_ + task * kTaps * p_.in_channels * p_.out_channels);
+    });
+  }
+
+  // All workers transform one chunk, then each multiplies blocks of dW.
+  void RunSharedTransforms(T* u, char* workers, size_t worker_bytes, Executor* executor) const {
+    T* v = u + kPoints * sizes_.u_plane;
+    constexpr int64_t kTilesPerTask = 4;
+    const int64_t row_blocks = CeilDiv(p_.in_channels, plan_.row_block);
+    const int64_t column_blocks = CeilDiv(p_.out_channels, plan_.column_block);
+    for (int64_t chunk = 0; chunk < plan_.chunks; ++chunk) {
+      const int64_t first = chunk * plan_.chunk_tiles;
+      const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
+      executor->Run(CeilDiv(tiles, kTilesPerTask), [&](int64_t task, int) {
+        const int64_t end = std::min(tiles, (task + 1) * kTilesPerTask);
+        for (int64_t tile = task * kTilesPerTask; tile < end; ++tile) TransformTile(first + tile, tile, u, v);
+      });
+      executor->Run(row_blocks * column_blocks, [&](int64_t task, int worker) {
+        T* products = reinterpret_cast<T*>(workers + worker * worker_bytes);
+        const int64_t row = task % row_blocks * plan_.row_block, column = task / row_blocks * plan_.column_block;
+        const Block block = {row, std::min(p_.in_channels, row + plan_.row_block), column,
+                             std::min(p_.out_channels, column + plan_.column_block)};
+        Multiply(u, v, tiles, block, false, products);
+        ToTaps(products, block, chunk != 0, sums_);
+      });
+    }
+  }
+
+ private:
+  // A block of dW: rows are input channels, columns output channels.
+  struct Block {
+    int64_t first_row, end_row, first_column, end_column;
+  };
+
+  void TransformTile(int64_t tile, int64_t slot, T* u, T* v) const {
+    const int64_t tw = tile % plan_.tiles_width;
+    const int64_t th = (tile /= plan_.tiles_width) % plan_.tiles_height;
+    const int64_t phase_w = (tile /= plan_.tiles_height) % plan_.phases_width;
+    const int64_t phase_h = (tile /= plan_.phases_width) % plan_.phases_height;
+    const int64_t n = tile / plan_.phases_height;
+    const int64_t oh = phase_h + th * kOutputTile * p_.dilation_height;
+    const int64_t ow = phase_w + tw * kOutputTile * p_.dilation_width;
+
+    const void* pixels[kPoints];
+    FindPixels<kInputTile>(input_, p_.in_height, p_.in_width, p_.in_channels, n, oh - p_.pad_top, ow - p_.pad_left,
+                           pixels);
+    const int dtype = static_cast<int>(p_.dtype);
+    kernels_.winograd_input[dtype](pixels, p_.in_channels, kSliceRows, sizes_.pitch, slot, sizes_.u_plane, u);
+    FindPixels<kOutputTile>(out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow, pixels);
+    kernels_.winograd_out_backprop[dtype](pixels, p_.out_channels, PanelWidth(), sizes_.pitch, slot, sizes_.v_plane, v);
+  }
+
+  // The channels of the kTile x kTile pixels from (h, w) on, a dilation apart; zeros outside the image.
+  template <int64_t kTile>
+  void FindPixels(const char* image, int64_t height, int64_t width, int64_t channels, int64_t n, int64_t h, int64_t w,
+                  const void** pixels) const {
+    const int64_t pixel_bytes = channels * ElementSize(p_.dtype);
+    for (int64_t i = 0; i < kTile; ++i, h += p_.dilation_height) {
+      for (int64_t j = 0; j < kTile; ++j) {
+        const int64_t column = w + j * p_.dilation_width;
+        const bool inside = h >= 0 && h < height && column >= 0 && column < width;
+        pixels[i * kTile + j] = inside ? image + ((n * height + h) * width + column) * pixel_bytes : zeros_;
+      }
+    }
+  }
+
+  void Multiply(const T* u, const T* v, int64_t tiles, const Block& block, bool accumulate, T* products) const {
+    for (int64_t point = 0; point < kPoints; ++point) {
+      const T* a = u + point * sizes_.u_plane;
+      const T* b = v + point * sizes_.v_plane;
+      T* product = products + point * sizes_.product_plane;
+      for (int64_t row = block.first_row; row < block.end_row; row += kSliceRows) {
+        const int64_t a_stride = PanelStride(p_.in_channels - row, kSliceRows, kernels_.lanes);
+        MultiplySlice(kernels_, tiles, a + row * sizes_.pitch, a_stride, std::min(kSliceRows, block.end_row - row),
+                      b + block.first_column * sizes_.pitch, sizes_.pitch, block.end_column - block.first_column,
+                      b_rows_, product + (row - block.first_row) * sizes_.product_columns, sizes_.product_columns,
+                      accumulate, [] {});
+      }
+    }
+  }
+
+  void ToTaps(const T* products, const Block& block, bool accumulate, T* taps) const {
+    for (int64_t row = block.first_row; row < block.end_row; ++row) {
+      kernels_.winograd_filter(products + (row - block.first_row) * sizes_.product_columns, sizes_.product_plane,
+                               block.end_column - block.first_column, accumulate, p_.in_channels * p_.out_channels,
+                               taps + row * p_.out_channels + block.first_column);
+    }
+  }
+
+  int64_t PanelWidth() const { return kMaxVectors * kernels_.lanes; }
+
+  const Problem& p_;
+  const WinogradPlan& plan_;
+  const Kernels<T>& kernels_;
+  const Sizes sizes_;
+  const char* input_;
+  const char* out_backprop_;
+  T* sums_;
+  const void* zeros_;
+  const int32_t* b_rows_;
+};
+
+// The parts of the shared scratch memory.
+struct SharedBytes {
+  int64_t zeros, b_rows, sums, transforms;
+  int64_t total() const { return zeros + b_rows + sums + transforms; }
+};
+
+SharedBytes SharedBytesOf(const Problem& p, const WinogradPlan& plan, int64_t lanes, int64_t sum_size) {
+  SharedBytes bytes;
+  bytes.zeros = AlignedBytes(std::max(p.in_channels, p.out_channels) * sum_size);
+  bytes.b_rows = AlignedBytes(plan.chunk_tiles * sizeof(int32_t));
+  bytes.sums = plan.in_place ? 0 : AlignedBytes(plan.partial_sums * FilterElements(p) * sum_size);
+  bytes.transforms = plan.shared_transforms ? AlignedBytes(SizesOf(p, plan, lanes).transforms() * sum_size) : 0;
+  return bytes;
+}
+
+template <typename T>
+void Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
+         char* shared, char* workers, Executor* executor) {
+  const WinogradPlan& blocking = plan.winograd;
+  const SharedBytes bytes = SharedBytesOf(problem, blocking, KernelsOf<T>(*plan.isa).lanes, sizeof(T));
+  char* zeros = shared;
+  std::memset(zeros, 0, bytes.zeros);
+  int32_t* b_rows = reinterpret_cast<int32_t*>(zeros + bytes.zeros);
+  for (int64_t i = 0; i < blocking.chunk_tiles; ++i) b_rows[i] = static_cast<int32_t>(i);
+  T* partial_sums = reinterpret_cast<T*>(zeros + bytes.zeros + bytes.b_rows);
+  T* transforms = reinterpret_cast<T*>(zeros + bytes.zeros + bytes.b_rows + bytes.sums);
+  T* sums = blocking.in_place ? static_cast<T*>(filter_backprop) : partial_sums;
+
+  const Winograd<T> winograd(problem, plan, input, out_backprop, sums, zeros, b_rows);
+  if (blocking.shared_transforms) {
+    winograd.RunSharedTransforms(transforms, workers, plan.worker_bytes, executor);
+  } else {
+    winograd.RunChunksPerTask(workers, plan.worker_bytes, executor);
+  }
+  if (!blocking.in_place) {
+    ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, partial_sums, FilterElements(problem),
+                      blocking.partial_sums, filter_backprop, executor);
+  }
+}
+
+}  // namespace
+
+void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
+  const bool is_double = p.dtype == DataType::kFloat64;
+  const int64_t sum_size = is_double ? sizeof(double) : sizeof(float);
+  const int64_t lanes = isa.vector_bytes / sum_size;
+  WinogradPlan& w = plan->winograd;
+  w.phases_height = std::min(p.dilation_height, p.out_height);
+  w.phases_width = std::min(p.dilation_width, p.out_width);
+  w.tiles_height = CeilDiv(CeilDiv(p.out_height, p.dilation_height), kOutputTile);
+  w.tiles_width = CeilDiv(CeilDiv(p.out_width, p.dilation_width), kOutputTile);
+  w.tiles = p.batch * w.phases_height * w.phases_width * w.tiles_height * w.tiles_width;
+
+  // Sums of more than about 128 tiles in one run cost accuracy (196: 1.5 times the error of 56).
+  constexpr int64_t kMaxChunk = 128;
+  // Up to 128 x 128 channels a worker can hold all 36 products itself.
+  constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
+  w.shared_transforms = kPoints * p.in_channels * p.out_channels * sum_size > kProductBytes;
+  int64_t max_chunk = kMaxChunk;
+  if (w.shared_transforms) {
+    max_chunk =
+        std::clamp<int64_t>(kTransformBytes / (kPoints * (p.in_channels + p.out_channels) * sum_size), 1, kMaxChunk);
+  }
+  w.chunk_tiles = CeilDiv(w.tiles, CeilDiv(w.tiles, max_chunk));
+  w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
+  if (w.shared_transforms) {
+    // 36 products of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels.
+    w.row_block = 2 * kSliceRows;
+    w.column_block = 2 * kMaxVectors * lanes;
+    w.partial_sums = 1;
+    w.chunks_per_task = w.chunks;
+  } else {
+    w.row_block = p.in_channels;
+    w.column_block = p.out_channels;
+    constexpr int64_t kMaxTasks = 16;
+    const int64_t affordable = std::max<int64_t>(1, kPartialBytes / (FilterElements(p) * sum_size));
+    w.chunks_per_task = CeilDiv(w.chunks, std::min(kMaxTasks, affordable));
+    w.partial_sums = CeilDiv(w.chunks, w.chunks_per_task);
+  }
+  w.in_place = w.partial_sums == 1 && (p.dtype == DataType::kFloat32 || is_double);
+
+  const Sizes sizes = SizesOf(p, w, lanes);
+  plan->shared_bytes = SharedBytesOf(p, w, lanes, sum_size).total();
+  plan->worker_bytes = AlignedBytes((sizes.products() + (w.shared_transforms ? 0 : sizes.transforms())) * sum_size);
+}
+
+void RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                 void* filter_backprop, char* shared, char* workers, Executor* executor) {
+  const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
+  run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+}
+
+}  // namespace wgrad

@@ -1,0 +1,18 @@
+#ifndef TF_OPS_WGRAD_CPU_WINOGRAD_H_
+#define TF_OPS_WGRAD_CPU_WINOGRAD_H_
+
+#include "tf_ops/wgrad/cpu/engine.h"
+#include "tf_ops/wgrad/cpu/plan.h"
+
+namespace wgrad {
+
+// Fills plan->winograd and the workspace sizes; `problem` is 3 x 3, stride 1, one group.
+void PlanWinograd(const Problem& problem, const Isa& isa, Plan* plan);
+
+// NHWC only. `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
+void RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                 void* filter_backprop, char* shared, char* workers, Executor* executor);
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_WINOGRAD_H_

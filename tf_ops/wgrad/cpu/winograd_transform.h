@@ -1,0 +1,141 @@
+// The transforms of Winograd's F(3x3, 4x4) for the filter gradient: a 4 x 4 tile of dY and the 6 x 6 tile of X that it
+// meets give a 3 x 3 contribution to dW with 36 products instead of 144.
+//
+// In one dimension, y[j] = sum over i in [0, 4) of d[i] * x[i + j] for j in [0, 3) is A^T ((G d) * (B^T x)) by the
+// Toom-Cook method with the points 0, +-2/3, +-3/2 and infinity. Their squares are each other's inverses, which keeps
+// the matrices' entries near one: the relative error on normal data is 6e-7, half of what 0, +-1, +-2 gives.
+#ifndef TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
+#define TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
+
+#include "tf_ops/wgrad/cpu/kernels.h"
+#include "tf_ops/wgrad/cpu/pack.h"
+
+namespace wgrad::WGRAD_ISA {
+namespace {
+
+template <typename T>
+struct Points {
+  static constexpr T kP = T(2) / 3, kP2 = T(4) / 9;
+  static constexpr T kQ = T(3) / 2, kQ2 = T(9) / 4;
+  static constexpr T kSum = T(97) / 36;  // kP2 + kQ2
+  // The denominators of the Lagrange polynomials at +-kP and at +-kQ, 2 kP2 (kP2 - kQ2) and 2 kQ2 (kQ2 - kP2).
+  static constexpr T kScaleP = T(-81) / 130, kScaleQ = T(8) / 65;
+};
+
+// B^T.
+template <typename T>
+struct InputTransform {
+  static constexpr int kFrom = 6, kTo = 6;
+  static void Apply(const Vector<T>* x, Vector<T>* u) {
+    using P = Points<T>;
+    const Vector<T> even_p = x[4] - P::kQ2 * x[2], odd_p = P::kP * (x[3] - P::kQ2 * x[1]);
+    const Vector<T> even_q = x[4] - P::kP2 * x[2], odd_q = P::kQ * (x[3] - P::kP2 * x[1]);
+    u[0] = x[0] + x[4] - P::kSum * x[2];
+    u[1] = even_p + odd_p;
+    u[2] = even_p - odd_p;
+    u[3] = even_q + odd_q;
+    u[4] = even_q - odd_q;
+    u[5] = x[1] + x[5] - P::kSum * x[3];
+  }
+};
+
+// G.
+template <typename T>
+struct OutBackpropTransform {
+  static constexpr int kFrom = 4, kTo = 6;
+  static void Apply(const Vector<T>* d, Vector<T>* v) {
+    using P = Points<T>;
+    const Vector<T> even_p = P::kScaleP * (d[0] + P::kP2 * d[2]), odd_p = P::kScaleP * P::kP * (d[1] + P::kP2 * d[3]);
+    const Vector<T> even_q = P::kScaleQ * (d[0] + P::kQ2 * d[2]), odd_q = P::kScaleQ * P::kQ * (d[1] + P::kQ2 * d[3]);
+    v[0] = d[0];
+    v[1] = even_p + odd_p;
+    v[2] = even_p - odd_p;
+    v[3] = even_q + odd_q;
+    v[4] = even_q - odd_q;
+    v[5] = d[3];
+  }
+};
+
+// A^T.
+template <typename T>
+struct FilterTransform {
+  static constexpr int kFrom = 6, kTo = 3;
+  static void Apply(const Vector<T>* m, Vector<T>* y) {
+    using P = Points<T>;
+    const Vector<T> sum_p = m[1] + m[2], sum_q = m[3] + m[4];
+    y[0] = m[0] + (sum_p + sum_q);
+    y[1] = P::kP * (m[1] - m[2]) + P::kQ * (m[3] - m[4]);
+    y[2] = P::kP2 * sum_p + P::kQ2 * sum_q + m[5];
+  }
+};
+
+// Applies the transform to the columns and then to the rows of a square tile; load(i) and store(i, value) number the
+// elements row by row.
+template <typename Transform, typename T, typename LoadElement, typename StoreElement>
+inline void Transform2D(const LoadElement& load, const StoreElement& store) {
+  constexpr int kFrom = Transform::kFrom, kTo = Transform::kTo;
+  Vector<T> half[kTo][kFrom];
+#pragma GCC unroll 6
+  for (int column = 0; column < kFrom; ++column) {
+    Vector<T> from[kFrom], to[kTo];
+#pragma GCC unroll 6
+    for (int i = 0; i < kFrom; ++i) from[i] = load(i * kFrom + column);
+    Transform::Apply(from, to);
+#pragma GCC unroll 6
+    for (int i = 0; i < kTo; ++i) half[i][column] = to[i];
+  }
+#pragma GCC unroll 6
+  for (int row = 0; row < kTo; ++row) {
+    Vector<T> to[kTo];
+    Transform::Apply(half[row], to);
+#pragma GCC unroll 6
+    for (int i = 0; i < kTo; ++i) store(row * kTo + i, to[i]);
+  }
+}
+
+template <typename Transform, typename Source, typename T>
+void TransformTile(const void* const* pixels, int64_t channels, int64_t panel_width, int64_t pitch, int64_t tile,
+                   int64_t plane, T* to) {
+  constexpr int kPixels = Transform::kFrom * Transform::kFrom;
+  for (int64_t column = 0; column < channels; column += kLanes<T>) {
+    const int64_t in_panel = column % panel_width;
+    const int64_t panel = column - in_panel;
+    T* point = to + panel * pitch + tile * PanelStride(channels - panel, panel_width, kLanes<T>) + in_panel;
+    const auto store = [&](int i, Vector<T> value) { Store(value, point + i * plane); };
+    if (column + kLanes<T> <= channels) {
+      const auto load = [&](int i) { return LoadWidened(static_cast<const Source*>(pixels[i]) + column); };
+      Transform2D<Transform, T>(load, store);
+    } else {
+      Source padded[kPixels][kLanes<T>] = {};
+      for (int i = 0; i < kPixels; ++i) {
+        for (int64_t c = column; c < channels; ++c) padded[i][c - column] = static_cast<const Source*>(pixels[i])[c];
+      }
+      Transform2D<Transform, T>([&](int i) { return LoadWidened(padded[i]); }, store);
+    }
+  }
+}
+
+template <typename T>
+void TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride, T* to) {
+  int64_t column = 0;
+  const auto load = [&](int i) { return Load(products + i * plane + column); };
+  for (; column + kLanes<T> <= count; column += kLanes<T>) {
+    Transform2D<FilterTransform<T>, T>(load, [&](int i, Vector<T> value) {
+      T* tap = to + i * tap_stride + column;
+      Store(accumulate ? Load(tap) + value : value, tap);
+    });
+  }
+  if (column < count) {
+    Transform2D<FilterTransform<T>, T>(load, [&](int i, Vector<T> value) {
+      for (int64_t c = column; c < count; ++c) {
+        T* tap = to + i * tap_stride + c;
+        *tap = accumulate ? *tap + value[c - column] : value[c - column];
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace wgrad::WGRAD_ISA
+
+#endif  // TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
