@@ -1,0 +1,221 @@
+// The planner: which kernel, alignment, tile and split-K it takes for which problem on which device.
+#include <algorithm>
+#include <limits>
+#include <random>
+#include <string>
+
+#include "tests/engine/check.h"
+#include "tf_ops/wgrad/cuda/general.h"
+#include "tf_ops/wgrad/cuda/index.h"
+#include "tf_ops/wgrad/cuda/plan.h"
+
+namespace wgrad::cuda {
+namespace {
+
+constexpr Device kTuring = {75, 40};
+constexpr Device kA100 = {80, 108};
+constexpr Device kH100 = {90, 132};
+
+Problem Conv(DataType dtype, int64_t batch, int64_t size, int64_t in_channels, int64_t out_channels, int64_t filter,
+             int64_t groups = 1) {
+  Problem p;
+  p.dtype = dtype;
+  p.batch = batch;
+  p.in_height = p.in_width = p.out_height = p.out_width = size;
+  p.in_channels = in_channels;
+  p.filter_channels = in_channels / groups;
+  p.out_channels = out_channels;
+  p.filter_height = p.filter_width = filter;
+  p.groups = groups;
+  p.pad_top = p.pad_left = filter / 2;
+  return p;
+}
+
+const Instance& InstanceOf(const Plan& plan) { return Get(plan.instance); }
+
+std::string WhyDeclined(const std::vector<Declined>& declined, const std::string& candidate) {
+  for (const Declined& each : declined) {
+    if (each.candidate == candidate) return each.reason;
+  }
+  return "";
+}
+
+void TestMathFollowsTypeDeviceAndOptions() {
+  Options no_tf32;
+  no_tf32.allow_tf32 = false;
+  const auto math = [](DataType dtype, const Device& device, const Options& options) {
+    const Plan plan = MakePlans(Conv(dtype, 32, 14, 256, 256, 3), device, options)[0];
+    CHECK_EQ(plan.method == Method::kImplicitGemm, true);
+    return InstanceOf(plan).math;
+  };
+  CHECK_TRUE(math(DataType::kFloat16, kA100, {}) == Math::kTensorCore);
+  CHECK_TRUE(math(DataType::kBFloat16, kH100, {}) == Math::kTensorCore);
+  CHECK_TRUE(math(DataType::kFloat32, kA100, {}) == Math::kTf32);
+  CHECK_TRUE(math(DataType::kFloat32, kA100, no_tf32) == Math::kSimt);
+  CHECK_TRUE(math(DataType::kFloat32, kTuring, {}) == Math::kSimt);
+  CHECK_TRUE(math(DataType::kFloat64, kA100, {}) == Math::kDmma);
+  CHECK_TRUE(math(DataType::kFloat64, kTuring, {}) == Math::kSimt);
+}
+
+void TestNoTf32PlanWhereItIsOff() {
+  Options no_tf32;
+  no_tf32.allow_tf32 = false;
+  for (const Plan& plan : MakePlans(Conv(DataType::kFloat32, 8, 14, 64, 64, 3), kA100, no_tf32)) {
+    CHECK_TRUE(InstanceOf(plan).math == Math::kSimt);
+  }
+}
+
+void TestHalfOnTuringGoesToTheGeneralKernel() {
+  std::vector<Declined> declined;
+  const auto plans = MakePlans(Conv(DataType::kFloat16, 8, 14, 64, 64, 3), kTuring, {}, &declined);
+  CHECK_EQ(plans.size(), 1u);
+  CHECK_TRUE(plans[0].method == Method::kGeneral);
+  CHECK_EQ(WhyDeclined(declined, "F16Align8Tile128x128"), "needs compute capability 8, the device has 7.5");
+}
+
+void TestAlignment() {
+  const auto alignment = [](int64_t in_channels, int64_t out_channels, const Options& options) {
+    return InstanceOf(MakePlans(Conv(DataType::kFloat16, 32, 28, in_channels, out_channels, 3), kA100, options)[0])
+        .alignment;
+  };
+  CHECK_EQ(alignment(64, 128, {}), 8);
+  CHECK_EQ(alignment(60, 128, {}), 4);
+  CHECK_EQ(alignment(64, 100, {}), 4);
+  CHECK_EQ(alignment(3, 64, {}), 1);
+  Options unaligned;
+  unaligned.pointer_alignment = 8;
+  CHECK_EQ(alignment(64, 128, unaligned), 4);
+  unaligned.pointer_alignment = 2;
+  CHECK_EQ(alignment(64, 128, unaligned), 1);
+}
+
+void TestSplitFillsTheDevice() {
+  // 64 x 576 outputs are one or two large tiles; without split-K nearly all multiprocessors would idle.
+  const Problem p = Conv(DataType::kFloat16, 256, 56, 64, 64, 3);
+  const Plan plan = MakePlans(p, kA100, {})[0];
+  const Instance& instance = InstanceOf(plan);
+  const int64_t tiles = CeilDiv(p.out_channels, instance.tile_m) * CeilDiv(FilterRows(p), instance.tile_n);
+  CHECK_LE(kA100.multiprocessors / 2, tiles * plan.slices);
+}
+
+void TestManyTilesNeedNoSplit() {
+  const Plan plan = MakePlans(Conv(DataType::kFloat16, 8, 7, 2048, 2048, 3), kA100, {})[0];
+  CHECK_EQ(plan.slices, 1);
+  CHECK_EQ(InstanceOf(plan).tile_m * InstanceOf(plan).tile_n, 256 * 128);
+}
+
+void TestGroups() {
+  const auto method = [](int64_t channels, int64_t groups) {
+    return MakePlans(Conv(DataType::kFloat32, 8, 14, channels, channels, 3, groups), kA100, {})[0].method;
+  };
+  CHECK_TRUE(method(64, 2) == Method::kImplicitGemm);
+  CHECK_TRUE(method(64, 64) == Method::kDepthwise);
+  CHECK_TRUE(method(128, 32) == Method::kDepthwise);
+  CHECK_TRUE(method(64 * 64, 64) == Method::kGeneral);  // 64 groups of 64: too many launches, too wide for depthwise
+}
+
+void TestHugeImageGoesToTheGeneralKernel() {
+  // 40,000 x 40,000 x 1 half values: 3.2 GB in one image.
+  std::vector<Declined> declined;
+  const auto plans = MakePlans(Conv(DataType::kFloat16, 1, 40000, 1, 1, 3), kA100, {}, &declined);
+  CHECK_TRUE(plans[0].method == Method::kGeneral);
+  CHECK_EQ(WhyDeclined(declined, "F16Align1Tile64x64"), "one image has 3200000000 bytes, more than 2147483647");
+}
+
+void TestHugeBatchGoesInRounds() {
+  // 24 images of 205 MB: 4.9 GB, more than CUTLASS can address at once.
+  const Problem p = Conv(DataType::kFloat16, 24, 2000, 32, 32, 3);
+  const Plan plan = MakePlans(p, kA100, {})[0];
+  CHECK_TRUE(plan.method == Method::kImplicitGemm);
+  CHECK_LE(InputElements(ImagesOf(p, plan.images_per_round)) * 2, std::numeric_limits<int32_t>::max());
+  CHECK_LE(1, plan.images_per_round);
+}
+
+void TestHugeStrideIsNotNarrowed() {
+  Problem p = Conv(DataType::kFloat32, 2, 8, 4, 4, 1);
+  p.out_height = p.out_width = 1;
+  p.stride_height = int64_t{1} << 31;
+  CHECK_TRUE(MakePlans(p, kA100, {})[0].method == Method::kGeneral);
+}
+
+void TestReadsPadding() {
+  Problem p = Conv(DataType::kFloat32, 1, 8, 1, 1, 3);
+  CHECK_TRUE(ReadsPadding(p));
+  p.pad_top = p.pad_left = 0;
+  CHECK_TRUE(ReadsPadding(p));  // below and right
+  p.out_height = p.out_width = 6;
+  CHECK_TRUE(!ReadsPadding(p));
+}
+
+// What must hold of every plan whatsoever.
+void TestInvariants() {
+  std::mt19937 random(3);
+  const auto pick = [&random](std::initializer_list<int64_t> values) {
+    return values.begin()[random() % values.size()];
+  };
+  for (int i = 0; i < 20000; ++i) {
+    Problem p = Conv(static_cast<DataType>(random() % 4), pick({1, 2, 7, 32, 256, 5000}), pick({1, 7, 14, 56, 224}),
+                     pick({1, 3, 8, 12, 64, 96, 512, 2048}), 0, pick({1, 3, 5, 7}));
+    p.groups = pick({1, 1, 1, 2, p.in_channels});
+    if (p.in_channels % p.groups != 0) continue;
+    p.filter_channels = p.in_channels / p.groups;
+    p.out_channels = p.groups * pick({1, 2, 8, 63, 256});
+    p.layout = random() % 2 == 0 ? Layout::kNHWC : Layout::kNCHW;
+    const Device device = {static_cast<int>(pick({50, 75, 80, 86, 90, 120})),
+                           static_cast<int>(pick({1, 40, 108, 132}))};
+    Options options;
+    options.allow_tf32 = random() % 2 == 0;
+    options.pointer_alignment = pick({2, 4, 8, 16, 256});
+    if (options.pointer_alignment < ElementSize(p.dtype)) continue;
+    const std::vector<Plan> plans = MakePlans(p, device, options);
+    CHECK_LE(1u, plans.size());
+    for (const Plan& plan : plans) {
+      CHECK_TRUE(plan.reason != "");
+      CHECK_LE(1, plan.slices);
+      CHECK_LE(plan.slices, 65535);
+      CHECK_LE(1, plan.images_per_round);
+      CHECK_LE(plan.images_per_round, p.batch);
+      const Workspace workspace = WorkspaceOf(p, plan);
+      const int64_t filter_bytes = FilterElements(p) * (p.dtype == DataType::kFloat64 ? 8 : 4);
+      CHECK_LE(workspace.slices + plan.slices * filter_bytes, workspace.bytes);
+      CHECK_EQ(workspace.slices % 256, 0);
+      if (plan.method != Method::kImplicitGemm) continue;
+      const Instance& instance = InstanceOf(plan);
+      CHECK_TRUE(instance.dtype == p.dtype);
+      CHECK_LE(instance.min_compute_capability, device.compute_capability);
+      CHECK_EQ(p.filter_channels % instance.alignment, 0);
+      CHECK_EQ(p.out_channels / p.groups % instance.alignment, 0);
+      CHECK_TRUE(options.allow_tf32 || instance.math != Math::kTf32);
+      CHECK_EQ(plan.repair, ReadsPadding(p));
+      const int64_t pixels = plan.images_per_round * p.out_height * p.out_width;
+      const int64_t limit = instance.math == Math::kSimt && p.dtype == DataType::kFloat32 ? 2048 : 16384;
+      CHECK_LE(pixels / plan.slices, limit);
+    }
+  }
+}
+
+void TestEqualInputsEqualPlans() {
+  const Problem p = Conv(DataType::kBFloat16, 32, 28, 128, 128, 3);
+  CHECK_EQ(Describe(p, MakePlans(p, kH100, {})[0]), Describe(p, MakePlans(p, kH100, {})[0]));
+}
+
+}  // namespace
+}  // namespace wgrad::cuda
+
+int main() {
+  using namespace wgrad::cuda;
+  TestMathFollowsTypeDeviceAndOptions();
+  TestNoTf32PlanWhereItIsOff();
+  TestHalfOnTuringGoesToTheGeneralKernel();
+  TestAlignment();
+  TestSplitFillsTheDevice();
+  TestManyTilesNeedNoSplit();
+  TestGroups();
+  TestHugeImageGoesToTheGeneralKernel();
+  TestHugeBatchGoesInRounds();
+  TestHugeStrideIsNotNarrowed();
+  TestReadsPadding();
+  TestInvariants();
+  TestEqualInputsEqualPlans();
+  return Failures();
+}

@@ -1,0 +1,15 @@
+// What the engine asks of the CUDA runtime besides launching kernels.
+#ifndef TF_OPS_WGRAD_CUDA_DEVICE_H_
+#define TF_OPS_WGRAD_CUDA_DEVICE_H_
+
+#include "tf_ops/wgrad/cuda/plan.h"
+#include "tf_ops/wgrad/status.h"
+
+namespace wgrad::cuda {
+
+// The calling thread's current device, and its number.
+Status QueryDevice(Device* device, int* ordinal);
+
+}  // namespace wgrad::cuda
+
+#endif  // TF_OPS_WGRAD_CUDA_DEVICE_H_

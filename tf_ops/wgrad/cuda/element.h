@@ -1,0 +1,76 @@
+// The element types on host and device, and the accumulator each is summed in.
+#ifndef TF_OPS_WGRAD_CUDA_ELEMENT_H_
+#define TF_OPS_WGRAD_CUDA_ELEMENT_H_
+
+#include <cmath>
+#include <type_traits>
+
+#include "tf_ops/wgrad/cpu/scalar.h"
+#include "tf_ops/wgrad/cuda/host_device.h"
+#include "tf_ops/wgrad/problem.h"
+
+#ifdef __CUDACC__
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+namespace wgrad::cuda {
+
+template <typename T>
+using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+template <typename T>
+WGRAD_HOST_DEVICE Accumulator<T> Widen(T value) {
+#ifdef __CUDA_ARCH__
+  if constexpr (std::is_same_v<T, Half>) {
+    return __half2float(__ushort_as_half(value.bits));
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
+  } else {
+    return value;
+  }
+#else
+  return ToAccumulator<Accumulator<T> >(value);
+#endif
+}
+
+template <typename T>
+WGRAD_HOST_DEVICE T Round(Accumulator<T> value) {
+#ifdef __CUDA_ARCH__
+  if constexpr (std::is_same_v<T, Half>) {
+    return {__half_as_ushort(__float2half_rn(value))};
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
+  } else {
+    return value;
+  }
+#else
+  return FromAccumulator<T>(value);
+#endif
+}
+
+template <typename T>
+WGRAD_HOST_DEVICE bool IsFinite(T value) {
+  const Accumulator<T> wide = Widen(value);
+  return wide - wide == 0;
+}
+
+// Calls visit(T()) with the type that stores `dtype`.
+template <typename Visitor>
+auto VisitElement(DataType dtype, Visitor&& visit) {
+  switch (dtype) {
+    case DataType::kFloat16:
+      return visit(Half());
+    case DataType::kBFloat16:
+      return visit(BFloat16());
+    case DataType::kFloat32:
+      return visit(float());
+    case DataType::kFloat64:
+      break;
+  }
+  return visit(double());
+}
+
+}  // namespace wgrad::cuda
+
+#endif  // TF_OPS_WGRAD_CUDA_ELEMENT_H_

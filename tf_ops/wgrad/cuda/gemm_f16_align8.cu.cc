@@ -1,0 +1,5 @@
+#include "tf_ops/wgrad/cuda/implicit_gemm.h"
+
+WGRAD_CUDA_DEFINE_INSTANCE(F16Align8Tile256x128, 64, 64, 32, 3)
+WGRAD_CUDA_DEFINE_INSTANCE(F16Align8Tile128x128, 64, 64, 32, 4)
+WGRAD_CUDA_DEFINE_INSTANCE(F16Align8Tile64x64, 32, 32, 64, 4)

@@ -1,0 +1,63 @@
+// The compiled implicit-GEMM kernels: what the planner may choose from, and what each needs.
+#ifndef TF_OPS_WGRAD_CUDA_INSTANCES_H_
+#define TF_OPS_WGRAD_CUDA_INSTANCES_H_
+
+#include <cstdint>
+
+#include "tf_ops/wgrad/problem.h"
+
+namespace wgrad::cuda {
+
+enum class Math : int32_t {
+  kTensorCore,  // half and bfloat16 products, float32 sums
+  kTf32,        // float32 operands rounded to 10 bits of fraction, float32 sums
+  kDmma,        // float64 on tensor cores, IEEE arithmetic
+  kSimt,        // float32 or float64 on the ordinary cores, IEEE arithmetic
+};
+
+struct Instance {
+  const char* name;
+  DataType dtype;
+  Math math;
+  int alignment;               // elements; group channels, strides and pointers are multiples of it
+  int tile_m, tile_n, tile_k;  // of the GEMM: M = out channels, N = filter taps x channels, K = output pixels
+  int min_compute_capability;  // 10 * major + minor
+};
+
+#define WGRAD_CUDA_INSTANCES(X)                                         \
+  X(F16Align8Tile256x128, kFloat16, kTensorCore, 8, 256, 128, 32, 80)   \
+  X(F16Align8Tile128x128, kFloat16, kTensorCore, 8, 128, 128, 32, 80)   \
+  X(F16Align8Tile64x64, kFloat16, kTensorCore, 8, 64, 64, 64, 80)       \
+  X(F16Align4Tile64x64, kFloat16, kTensorCore, 4, 64, 64, 32, 80)       \
+  X(F16Align1Tile64x64, kFloat16, kTensorCore, 1, 64, 64, 32, 80)       \
+  X(BF16Align8Tile256x128, kBFloat16, kTensorCore, 8, 256, 128, 32, 80) \
+  X(BF16Align8Tile128x128, kBFloat16, kTensorCore, 8, 128, 128, 32, 80) \
+  X(BF16Align8Tile64x64, kBFloat16, kTensorCore, 8, 64, 64, 64, 80)     \
+  X(BF16Align4Tile64x64, kBFloat16, kTensorCore, 4, 64, 64, 32, 80)     \
+  X(BF16Align1Tile64x64, kBFloat16, kTensorCore, 1, 64, 64, 32, 80)     \
+  X(Tf32Align4Tile128x128, kFloat32, kTf32, 4, 128, 128, 16, 80)        \
+  X(Tf32Align4Tile64x64, kFloat32, kTf32, 4, 64, 64, 32, 80)            \
+  X(Tf32Align1Tile64x64, kFloat32, kTf32, 1, 64, 64, 32, 80)            \
+  X(F32SimtTile128x128, kFloat32, kSimt, 1, 128, 128, 8, 50)            \
+  X(F32SimtTile64x64, kFloat32, kSimt, 1, 64, 64, 8, 50)                \
+  X(F64DmmaTile64x64, kFloat64, kDmma, 1, 64, 64, 16, 80)               \
+  X(F64SimtTile64x64, kFloat64, kSimt, 1, 64, 64, 8, 50)
+
+inline constexpr Instance kInstances[] = {
+#define WGRAD_ROW(name, dtype, math, alignment, m, n, k, capability) \
+  {#name, DataType::dtype, Math::math, alignment, m, n, k, capability},
+    WGRAD_CUDA_INSTANCES(WGRAD_ROW)
+#undef WGRAD_ROW
+};
+
+enum class InstanceId : int32_t {
+#define WGRAD_ID(name, ...) k##name,
+  WGRAD_CUDA_INSTANCES(WGRAD_ID)
+#undef WGRAD_ID
+};
+
+inline constexpr const Instance& Get(InstanceId id) { return kInstances[static_cast<int>(id)]; }
+
+}  // namespace wgrad::cuda
+
+#endif  // TF_OPS_WGRAD_CUDA_INSTANCES_H_

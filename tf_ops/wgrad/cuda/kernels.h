@@ -1,0 +1,64 @@
+// The kernels behind the engine, as host functions that launch them. Every one is asynchronous on `stream`, allocates
+// nothing, and returns the launch's error. No header of CUDA is needed here, so tests of the engine on the host put
+// functions of their own in the kernels' place.
+#ifndef TF_OPS_WGRAD_CUDA_KERNELS_H_
+#define TF_OPS_WGRAD_CUDA_KERNELS_H_
+
+#include "tf_ops/wgrad/cuda/instances.h"
+#include "tf_ops/wgrad/cuda/stream.h"
+#include "tf_ops/wgrad/problem.h"
+#include "tf_ops/wgrad/status.h"
+
+namespace wgrad::cuda {
+
+// One group of an NHWC problem, as the implicit GEMM sees it. Channel counts are the group's; the pixel strides are the
+// tensors' own channel counts.
+struct GemmView {
+  const void* input;
+  const void* out_backprop;
+  void* slices;  // [slices][out_channels][filter_height][filter_width][channels], float32 or float64
+  int batch, in_height, in_width, channels, input_pixel_stride;
+  int out_height, out_width, out_channels, output_pixel_stride;
+  int filter_height, filter_width;
+  int pad_top, pad_left, stride_height, stride_width, dilation_height, dilation_width;
+  int slice_count;
+};
+
+// One per row of WGRAD_CUDA_INSTANCES, each defined in the file of its type and alignment.
+template <InstanceId id>
+Status LaunchImplicitGemm(const GemmView& view, Stream stream);
+
+// `slices`: [slices][filter rows][out channels] of the accumulator type. NHWC only.
+Status LaunchDepthwise(const Problem& problem, const void* input, const void* out_backprop, int64_t slice_count,
+                       void* slices, Stream stream);
+
+// `slices` as above; any layout.
+Status LaunchGeneral(const Problem& problem, const void* input, const void* out_backprop, int64_t slice_count,
+                     void* slices, Stream stream);
+
+Status LaunchZeros(void* target, int64_t bytes, Stream stream);
+
+// Computes again, by the definition, the elements of `filter_backprop` that are not finite.
+Status LaunchRepair(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
+                    Stream stream);
+
+// [images, rows, columns] -> [images, columns, rows].
+Status LaunchTranspose(DataType dtype, const void* source, int64_t images, int64_t rows, int64_t columns, void* target,
+                       Stream stream);
+
+// Slices of `groups` matrices [rows, columns], as in reduce.h. `carry` may be null.
+struct SliceView {
+  const void* data;
+  const void* carry;
+  int64_t count, groups, rows, columns;
+};
+
+// Sums into `carry`, in the accumulator type of `dtype`.
+Status LaunchCarry(DataType dtype, const SliceView& slices, void* carry, Stream stream);
+
+// Sums, rounds to `dtype`, and writes HWIO. `transposed`: the slices are KRSC.
+Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop, Stream stream);
+
+}  // namespace wgrad::cuda
+
+#endif  // TF_OPS_WGRAD_CUDA_KERNELS_H_

@@ -1,0 +1,288 @@
+#include "tf_ops/wgrad/cuda/plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <sstream>
+
+#include "tf_ops/wgrad/cuda/depthwise.h"
+#include "tf_ops/wgrad/cuda/general.h"
+#include "tf_ops/wgrad/cuda/index.h"
+
+namespace wgrad::cuda {
+namespace {
+
+// What the slices of a round may take, unless one image alone needs more.
+constexpr int64_t kSliceBytes = int64_t{256} << 20;
+// CUTLASS offsets into a tensor with 32-bit integers.
+constexpr int64_t kTensorBytes = (int64_t{1} << 31) - 1;
+// Room for a tile past the end of a dimension.
+constexpr int64_t kCoordinateLimit = int64_t{1} << 30;
+constexpr int64_t kGridLimit = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMaxSlices = 65535;     // the grid's z dimension
+constexpr int64_t kMaxGemmGroups = 32;    // each is a launch of its own
+constexpr int64_t kMinGemmChannels = 16;  // of a group: an eighth of the smallest tile's area, in and out
+constexpr int64_t kMaxThinChannels = 32;
+
+// Pixels in one slice, for the sake of accuracy. A float32 sum of n terms has a relative error of about 2.6e-8 *
+// sqrt(n / 2), which for 2048 is 0.8e-6 of the 1.5e-6 allowed. Tensor cores truncate where they add, which loses about
+// n / 16 * 2^-25: for 16384 that is 3e-5, against the 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192
+// stay under 4e-15.
+int64_t MaxSlicePixels(Math math, DataType dtype) {
+  if (math == Math::kTensorCore || math == Math::kTf32) return 16384;
+  return dtype == DataType::kFloat64 ? 8192 : 2048;
+}
+
+int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
+
+int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }
+
+int64_t GroupOutChannels(const Problem& p) { return p.out_channels / p.groups; }
+
+int64_t LargestImageBytes(const Problem& p) {
+  return ElementSize(p.dtype) *
+         std::max(p.in_height * p.in_width * p.in_channels, p.out_height * p.out_width * p.out_channels);
+}
+
+bool CoordinatesFit(const Problem& p, int64_t rows_past_end) {
+  const int64_t below = p.out_height * p.stride_height + (p.filter_height + rows_past_end) * p.dilation_height;
+  const int64_t right = p.out_width * p.stride_width + (p.filter_width + rows_past_end) * p.dilation_width;
+  return std::max({below, right, p.in_height, p.in_width, p.pad_top, p.pad_left, FilterElements(p)}) < kCoordinateLimit;
+}
+
+// --- Implicit GEMM ---
+
+// Multiply-adds of one multiprocessor in one cycle, on the devices each is meant for.
+double Rate(Math math, DataType dtype) {
+  switch (math) {
+    case Math::kTensorCore:
+      return 1024;
+    case Math::kTf32:
+      return 512;
+    case Math::kDmma:
+      return 64;
+    case Math::kSimt:
+      break;
+  }
+  return dtype == DataType::kFloat64 ? 32 : 64;
+}
+
+// Cycles that a round takes by a simple model; it ranks tiles and slice counts, and predicts no time.
+double Cycles(const Problem& p, const Instance& instance, int64_t slices, int64_t images, const Device& device) {
+  constexpr double kBlockStart = 1500;   // to fill the pipeline and to write the tile out
+  constexpr double kBytesPerCycle = 10;  // of device memory, for each multiprocessor
+  const int64_t tiles = CeilDiv(GroupOutChannels(p), instance.tile_m) * CeilDiv(FilterRows(p), instance.tile_n);
+  const int64_t depth = CeilDiv(CeilDiv(images * p.out_height * p.out_width, instance.tile_k), slices);
+  // A tile of side s loads 2 s values for s^2 products, so small ones wait for shared memory.
+  const double side = static_cast<double>(instance.tile_m * instance.tile_n) / (instance.tile_m + instance.tile_n);
+  // Loads narrower than 16 bytes take more instructions for the same values.
+  const double loads = 16.0 / static_cast<double>(instance.alignment * ElementSize(instance.dtype));
+  const double rate = Rate(instance.math, instance.dtype) * side / (side + 16) / (1 + 0.1 * (loads - 1));
+  const double tile = static_cast<double>(instance.tile_m) * instance.tile_n * instance.tile_k;
+  const double per_block = static_cast<double>(depth) * tile / rate + kBlockStart;
+  const double reduction = 2.0 * static_cast<double>(slices * FilterElements(p) * SumBytes(p.dtype)) /
+                           (kBytesPerCycle * device.multiprocessors);
+  return static_cast<double>(p.groups * CeilDiv(tiles * slices, device.multiprocessors)) * per_block + reduction;
+}
+
+// Why this instance cannot run, or an empty string.
+std::string WhyNot(const Problem& p, const Instance& instance, const Device& device, const Options& options) {
+  std::ostringstream reason;
+  const int64_t alignment_bytes = instance.alignment * ElementSize(p.dtype);
+  if (device.compute_capability < instance.min_compute_capability) {
+    reason << "needs compute capability " << instance.min_compute_capability / 10.0 << ", the device has "
+           << device.compute_capability / 10.0;
+  } else if (instance.math == Math::kTf32 && !options.allow_tf32) {
+    reason << "tf32 is switched off";
+  } else if (p.filter_channels % instance.alignment != 0 || GroupOutChannels(p) % instance.alignment != 0) {
+    reason << "needs channels in multiples of " << instance.alignment << ", a group has " << p.filter_channels
+           << " in and " << GroupOutChannels(p) << " out";
+  } else if (p.layout == Layout::kNHWC && options.pointer_alignment % alignment_bytes != 0) {
+    reason << "needs tensors aligned to " << alignment_bytes << " bytes, got " << options.pointer_alignment;
+  } else if (LargestImageBytes(p) > kTensorBytes) {
+    reason << "one image has " << LargestImageBytes(p) << " bytes, more than " << kTensorBytes;
+  } else if (!CoordinatesFit(p, instance.tile_n)) {
+    reason << "coordinates exceed " << kCoordinateLimit;
+  } else if (p.groups > kMaxGemmGroups) {
+    reason << "more than " << kMaxGemmGroups << " groups, each a launch";
+  } else if (p.groups > 1 && std::min(p.filter_channels, GroupOutChannels(p)) < kMinGemmChannels) {
+    reason << "groups of fewer than " << kMinGemmChannels << " channels waste the tile";
+  }
+  return reason.str();
+}
+
+struct Split {
+  int64_t slices, images;
+  double cycles;
+};
+
+// Slices and images per round: no slice longer than accuracy allows where memory permits, and otherwise what the model
+// likes best among those that fill the device one to four times.
+Split BestSplit(const Problem& p, const Instance& instance, const Device& device) {
+  const int64_t image_pixels = p.out_height * p.out_width;
+  const int64_t max_pixels = MaxSlicePixels(instance.math, p.dtype);
+  const int64_t memory_slices =
+      std::clamp<int64_t>(kSliceBytes / (FilterElements(p) * SumBytes(p.dtype)), 1, kMaxSlices);
+  const int64_t images = std::min({p.batch, kTensorBytes / LargestImageBytes(p), kCoordinateLimit / image_pixels,
+                                   std::max<int64_t>(1, memory_slices * max_pixels / image_pixels)});
+  const int64_t depth = CeilDiv(images * image_pixels, instance.tile_k);
+  const int64_t least = CeilDiv(images * image_pixels, max_pixels);
+  // A slice of fewer than 8 steps spends its time filling the pipeline.
+  const int64_t most = std::max(least, std::min(memory_slices, depth / 8));
+  const int64_t tiles = CeilDiv(GroupOutChannels(p), instance.tile_m) * CeilDiv(FilterRows(p), instance.tile_n);
+  Split best = {least, images, Cycles(p, instance, least, images, device)};
+  for (int64_t waves = 1; waves <= 4; ++waves) {
+    const int64_t slices = std::clamp(waves * device.multiprocessors / tiles, least, most);
+    const double cycles = Cycles(p, instance, slices, images, device);
+    if (cycles < best.cycles) best = {slices, images, cycles};
+  }
+  best.cycles *= static_cast<double>(CeilDiv(p.batch, images));
+  return best;
+}
+
+// Whether `a` computes faster than `b` whatever the shape: by the arithmetic, or by wider loads.
+bool Dominates(const Instance& a, const Instance& b) {
+  if (a.math != b.math) return Rate(a.math, a.dtype) > Rate(b.math, b.dtype);
+  return a.alignment > b.alignment;
+}
+
+// The instances that can run and that no other dominates, the best by the model first.
+std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, const Options& options,
+                                    std::vector<Declined>* declined) {
+  std::vector<InstanceId> able;
+  for (size_t i = 0; i < std::size(kInstances); ++i) {
+    if (kInstances[i].dtype != p.dtype) continue;
+    std::string why_not = WhyNot(p, kInstances[i], device, options);
+    if (why_not.empty()) {
+      able.push_back(static_cast<InstanceId>(i));
+    } else {
+      declined->push_back({kInstances[i].name, std::move(why_not)});
+    }
+  }
+  std::vector<std::pair<Plan, double>> ranked;
+  for (const InstanceId id : able) {
+    const auto better =
+        std::find_if(able.begin(), able.end(), [id](InstanceId other) { return Dominates(Get(other), Get(id)); });
+    if (better != able.end()) {
+      declined->push_back({Get(id).name, std::string(Get(*better).name) + " is faster"});
+      continue;
+    }
+    const Split split = BestSplit(p, Get(id), device);
+    Plan plan;
+    plan.method = Method::kImplicitGemm;
+    plan.instance = id;
+    plan.slices = split.slices;
+    plan.images_per_round = split.images;
+    plan.repair = ReadsPadding(p);
+    plan.reason = std::to_string(static_cast<int64_t>(split.cycles)) + " model cycles";
+    ranked.emplace_back(std::move(plan), split.cycles);
+  }
+  std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::vector<Plan> plans;
+  for (auto& each : ranked) plans.push_back(std::move(each.first));
+  return plans;
+}
+
+// --- The kernels that gather ---
+
+// Slices that fill the device about four times, of at least 256 pixels, within the memory.
+int64_t GatherSlices(const Problem& p, int64_t tiles, const Device& device) {
+  const int64_t most = std::max<int64_t>(
+      1, std::min({Pixels(p) / 256, kSliceBytes / (FilterElements(p) * SumBytes(p.dtype)), kGridLimit / tiles}));
+  return std::clamp<int64_t>(CeilDiv(4 * device.multiprocessors, tiles), 1, most);
+}
+
+Plan GatherPlan(const Problem& p, Method method, int64_t tiles, const Device& device, std::string reason) {
+  Plan plan;
+  plan.method = method;
+  plan.slices = GatherSlices(p, tiles, device);
+  plan.images_per_round = p.batch;
+  plan.reason = std::move(reason);
+  return plan;
+}
+
+std::string WhyNotDepthwise(const Problem& p) {
+  if (p.groups == 1) return "there is one group";
+  if (p.filter_channels > kMaxThinChannels) return "groups are wider than " + std::to_string(kMaxThinChannels);
+  if (!CoordinatesFit(p, 0) || p.in_height * p.in_width * p.in_channels >= kCoordinateLimit) {
+    return "offsets within an image exceed " + std::to_string(kCoordinateLimit);
+  }
+  return "";
+}
+
+bool IsEmpty(const Problem& p) { return HasNoProducts(p) || FilterElements(p) == 0; }
+
+}  // namespace
+
+bool ReadsPadding(const Problem& p) {
+  const int64_t bottom = (p.out_height - 1) * p.stride_height + (p.filter_height - 1) * p.dilation_height - p.pad_top;
+  const int64_t right = (p.out_width - 1) * p.stride_width + (p.filter_width - 1) * p.dilation_width - p.pad_left;
+  return p.pad_top > 0 || p.pad_left > 0 || bottom >= p.in_height || right >= p.in_width;
+}
+
+Problem ImagesOf(const Problem& problem, int64_t images) {
+  Problem part = problem;
+  part.batch = images;
+  return part;
+}
+
+std::vector<Plan> MakePlans(const Problem& p, const Device& device, const Options& options,
+                            std::vector<Declined>* declined) {
+  std::vector<Declined> ignored;
+  if (declined == nullptr) declined = &ignored;
+  if (IsEmpty(p)) {
+    Plan zeros;
+    zeros.reason = "a sum over nothing";
+    return {zeros};
+  }
+  std::vector<Plan> plans = ImplicitGemmPlans(p, device, options, declined);
+  const std::string why_not_depthwise = WhyNotDepthwise(p);
+  if (why_not_depthwise.empty()) {
+    plans.push_back(GatherPlan(p, Method::kDepthwise, depthwise::Tiles(p), device, "thin groups"));
+  } else {
+    declined->push_back({"depthwise", why_not_depthwise});
+  }
+  // Several times slower than a kernel made for the case, so only where there is none, or where many groups might
+  // favour its single launch.
+  if (plans.empty() || p.groups > 1) {
+    plans.push_back(GatherPlan(p, Method::kGeneral, general::Tiles(p), device, "takes any problem"));
+  } else {
+    declined->push_back({"general", "a faster kernel takes the problem"});
+  }
+  return plans;
+}
+
+Workspace WorkspaceOf(const Problem& p, const Plan& plan) {
+  Workspace workspace;
+  const auto take = [&workspace](int64_t bytes) {
+    const int64_t offset = workspace.bytes;
+    workspace.bytes += CeilDiv(bytes, 256) * 256;
+    return offset;
+  };
+  if (plan.method == Method::kZeros) return workspace;
+  if (p.layout == Layout::kNCHW && plan.method != Method::kGeneral) {
+    const Problem round = ImagesOf(p, plan.images_per_round);
+    workspace.input = take(InputElements(round) * ElementSize(p.dtype));
+    workspace.out_backprop = take(OutputElements(round) * ElementSize(p.dtype));
+  }
+  const int64_t filter_bytes = FilterElements(p) * SumBytes(p.dtype);
+  if (plan.images_per_round < p.batch) workspace.carry = take(filter_bytes);
+  workspace.slices = take(plan.slices * filter_bytes);
+  return workspace;
+}
+
+std::string Describe(const Problem& p, const Plan& plan) {
+  std::ostringstream json;
+  json << "{\"method\": \"" << kMethodNames[static_cast<int>(plan.method)] << "\", \"instance\": ";
+  if (plan.method == Method::kImplicitGemm) {
+    json << '"' << Get(plan.instance).name << '"';
+  } else {
+    json << "null";
+  }
+  const int64_t rounds = plan.images_per_round == 0 ? 0 : CeilDiv(p.batch, plan.images_per_round);
+  json << ", \"slices\": " << plan.slices << ", \"rounds\": " << rounds
+       << ", \"repair\": " << (plan.repair ? "true" : "false")
+       << ", \"workspace_bytes\": " << WorkspaceOf(p, plan).bytes << ", \"reason\": \"" << plan.reason << "\"}";
+  return json.str();
+}
+
+}  // namespace wgrad::cuda

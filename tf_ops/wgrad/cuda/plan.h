@@ -1,0 +1,67 @@
+// Which kernel computes a problem, and why: a pure function of the problem, the device's properties and the options.
+#ifndef TF_OPS_WGRAD_CUDA_PLAN_H_
+#define TF_OPS_WGRAD_CUDA_PLAN_H_
+
+#include <string>
+#include <vector>
+
+#include "tf_ops/wgrad/cuda/instances.h"
+#include "tf_ops/wgrad/problem.h"
+
+namespace wgrad::cuda {
+
+struct Device {
+  int compute_capability;  // 10 * major + minor
+  int multiprocessors;
+};
+
+struct Options {
+  bool allow_tf32 = true;          // may round float32 operands to tf32
+  int64_t pointer_alignment = 16;  // bytes; both tensors start at a multiple of it
+};
+
+enum class Method : int32_t { kZeros, kImplicitGemm, kDepthwise, kGeneral };
+
+inline constexpr const char* kMethodNames[] = {"zeros", "implicit_gemm", "depthwise", "general"};
+
+struct Plan {
+  Method method = Method::kZeros;
+  InstanceId instance = {};      // of the implicit GEMM
+  int64_t slices = 1;            // split-K slices in a round
+  int64_t images_per_round = 0;  // a round computes these images' slices and adds them to the rounds' before
+  bool repair = false;           // compute elements that are not finite again, by the definition
+  std::string reason;
+};
+
+struct Declined {
+  std::string candidate;  // a method's or an instance's name
+  std::string reason;
+};
+
+// At least one plan: the first is what runs without measuring, the others are worth measuring against it.
+std::vector<Plan> MakePlans(const Problem& problem, const Device& device, const Options& options,
+                            std::vector<Declined>* declined = nullptr);
+
+// Byte offsets into one piece of device memory of `bytes` bytes, each a multiple of 256.
+struct Workspace {
+  int64_t input = 0, out_backprop = 0;  // NHWC copies of a round's images, when the tensors are NCHW
+  int64_t carry = 0;                    // sums of the rounds before
+  int64_t slices = 0;
+  int64_t bytes = 0;
+};
+
+Workspace WorkspaceOf(const Problem& problem, const Plan& plan);
+
+// A JSON object: "method", "instance" (or null), "slices", "rounds", "repair", "workspace_bytes", "reason".
+std::string Describe(const Problem& problem, const Plan& plan);
+
+// Whether some window reaches outside X. There 0 * Inf in a product with zeros put in makes a NaN that the definition,
+// which leaves such taps out, does not have.
+bool ReadsPadding(const Problem& problem);
+
+// The problem over `images` of its images.
+Problem ImagesOf(const Problem& problem, int64_t images);
+
+}  // namespace wgrad::cuda
+
+#endif  // TF_OPS_WGRAD_CUDA_PLAN_H_

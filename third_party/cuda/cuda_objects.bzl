@@ -1,0 +1,46 @@
+"""cuda_objects: one object file for each .cu.cc, so that kernels compile in parallel and are cached one by one."""
+
+load("@local_config_cuda//:config.bzl", "ARCHITECTURES", "NVCC", "OLDEST")
+
+def _gencode(architectures, ptx):
+    return (["-gencode=arch=compute_%d,code=sm_%d" % (each, each) for each in architectures] +
+            ["-gencode=arch=compute_%d,code=compute_%d" % (each, each) for each in ptx])
+
+def _cuda_objects_impl(ctx):
+    contexts = [dep[CcInfo].compilation_context for dep in ctx.attr.deps]
+    quoted = depset(transitive = [each.quote_includes for each in contexts])
+    system = depset(transitive = [each.system_includes for each in contexts] + [each.includes for each in contexts])
+    headers = depset(transitive = [each.headers for each in contexts])
+    ptx = [ARCHITECTURES[-1]] if ctx.attr.needs_tensor_cores else [OLDEST, ARCHITECTURES[-1]]
+    objects = []
+    for source in ctx.files.srcs:
+        target = ctx.actions.declare_file(source.basename[:-len(".cu.cc")] + ".pic.o")
+        arguments = ctx.actions.args()
+        arguments.add_all(["-x", "cu", "-c", "-std=c++17", "-O3", "--expt-relaxed-constexpr"])
+        arguments.add_all(["-Xcompiler", "-fPIC,-fvisibility=hidden"])
+        arguments.add_all(_gencode(ARCHITECTURES, ptx))
+        arguments.add_all(quoted, before_each = "-I")
+        arguments.add_all(system, before_each = "-isystem")
+        arguments.add(source)
+        arguments.add("-o", target)
+        ctx.actions.run(
+            executable = NVCC,
+            arguments = [arguments],
+            inputs = depset([source], transitive = [headers]),
+            outputs = [target],
+            use_default_shell_env = True,
+            mnemonic = "CudaCompile",
+            progress_message = "Compiling %s with nvcc" % source.short_path,
+        )
+        objects.append(target)
+    return [DefaultInfo(files = depset(objects))]
+
+cuda_objects = rule(
+    implementation = _cuda_objects_impl,
+    attrs = {
+        "srcs": attr.label_list(allow_files = [".cu.cc"]),
+        "deps": attr.label_list(providers = [CcInfo]),
+        # Leaves out devices too old for them, for which CUTLASS has no code.
+        "needs_tensor_cores": attr.bool(),
+    },
+)
