@@ -10,19 +10,19 @@ from tensorflow_conv_backprop import library
 
 library.load()
 
-from tensorflow_conv_backprop import compat, gradients, vectorization  # noqa: E402
-from tensorflow_conv_backprop._build_info import VERSION as __version__  # noqa: E402
-from tensorflow_conv_backprop.algorithm import (  # noqa: E402
+from tensorflow_conv_backprop import compat, gradients, vectorization  # noqa: F401 (registered by being imported)
+from tensorflow_conv_backprop._build_info import VERSION as __version__
+from tensorflow_conv_backprop.algorithm import (
     get_algorithm,
     reset_run_counts,
     run_counts,
     set_algorithm,
 )
-from tensorflow_conv_backprop.convolution import conv2d  # noqa: E402
-from tensorflow_conv_backprop.library import library_path  # noqa: E402
-from tensorflow_conv_backprop.ops import conv2d_backprop_filter_v2  # noqa: E402
-from tensorflow_conv_backprop.patch import patch_tensorflow, patched_tensorflow, unpatch_tensorflow  # noqa: E402
-from tensorflow_conv_backprop.planning import Plan, plan  # noqa: E402
+from tensorflow_conv_backprop.convolution import conv2d
+from tensorflow_conv_backprop.library import library_path
+from tensorflow_conv_backprop.ops import conv2d_backprop_filter_v2
+from tensorflow_conv_backprop.patch import patch_tensorflow, patched_tensorflow, unpatch_tensorflow
+from tensorflow_conv_backprop.planning import Plan, plan
 
 __all__ = [
     "Plan",

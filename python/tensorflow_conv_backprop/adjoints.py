@@ -7,11 +7,15 @@ gradients work to any order, also where TensorFlow's own kernels do not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from tensorflow.python.util import _pywrap_util_port
 
 from tensorflow_conv_backprop.attributes import ConvAttributes
 from tensorflow_conv_backprop.ops import conv2d_backprop_filter_v2
+
+_Gradients = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
@@ -25,8 +29,8 @@ def differentiable_convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttri
     """conv(x, w) whose gradients are the functions of this module, whatever is registered for Conv2D."""
 
     @tf.custom_gradient
-    def function(x, w):
-        def gradients(dy):
+    def function(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, _Gradients]:
+        def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return input_gradient(tf.shape(x), w, dy, attributes), filter_gradient(x, w, dy, attributes)
 
         return _forward(x, w, attributes), gradients
@@ -44,8 +48,8 @@ def input_gradient(x_shape: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: 
         )
 
     @tf.custom_gradient
-    def function(w, dy):
-        def gradients(dx):
+    def function(w: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, _Gradients]:
+        def gradients(dx: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return filter_gradient(dx, w, dy, attributes), convolution(dx, w, attributes)
 
         return _input_gradient_by_convolution(x_shape, w, dy, attributes), gradients

@@ -25,7 +25,8 @@ def set_algorithm(name: str) -> None:
 
 def get_algorithm() -> str:
     """The name that was last given to `set_algorithm`, else that of TF_CONV_BACKPROP_ALGORITHM, else `"auto"`."""
-    return library.functions().wgrad_get_algorithm().decode()
+    name: bytes = library.functions().wgrad_get_algorithm()
+    return name.decode()
 
 
 def run_counts() -> dict[str, int]:

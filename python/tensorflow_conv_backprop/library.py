@@ -10,7 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tensorflow_conv_backprop import _build_info
+try:
+    from tensorflow_conv_backprop import _build_info
+except ImportError:
+    raise ImportError("the library of tensorflow_conv_backprop is not built yet; `make` builds it") from None
 
 _LIBRARY = pathlib.Path(__file__).with_name("_conv_backprop_ops.so")
 
@@ -40,11 +43,9 @@ def load() -> None:
     """Loads the library: from here on `tf.conv2d_backprop_filter_v2` and the raw op have kernels.
 
     Raises:
-        ImportError: If the library was built for another minor version of TensorFlow, or is not there.
+        ImportError: If the library was built for another minor version of TensorFlow.
     """
     check_tensorflow_version(built_for=_build_info.TENSORFLOW_VERSION, running=tf.version.VERSION)
-    if not _LIBRARY.exists():
-        raise ImportError(f"{_LIBRARY} is missing: build it with `make`, or install the tensorflow-conv-backprop wheel.")
     tf.load_op_library(library_path())
 
 
@@ -87,4 +88,5 @@ def functions() -> ctypes.CDLL:
 
 def parse(answer: bytes) -> dict[str, Any]:
     """The JSON object that one of the functions returned."""
-    return json.loads(answer)
+    parsed: dict[str, Any] = json.loads(answer)
+    return parsed

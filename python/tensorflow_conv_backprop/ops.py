@@ -15,9 +15,9 @@ def conv2d_backprop_filter_v2(
     strides: Sequence[int],
     padding: str,
     use_cudnn_on_gpu: bool = True,
-    explicit_paddings: Sequence[int] = [],  # noqa: B006 (TensorFlow documents these defaults; nothing changes them)
+    explicit_paddings: Sequence[int] = [],
     data_format: str = "NHWC",
-    dilations: Sequence[int] = [1, 1, 1, 1],  # noqa: B006
+    dilations: Sequence[int] = [1, 1, 1, 1],
     name: str | None = None,
 ) -> tf.Tensor:
     """Gradient of a 2-D convolution with respect to its filter.

@@ -1,0 +1,240 @@
+"""The registered gradient of the op: values, orders, modes, and the configurations that stock kernels reject."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_conv_backprop as plugin
+from reference import DTYPES, Convolution
+from tensorflow.python.util import _pywrap_util_port
+
+SMALL = Convolution(batch=2, image=(5, 4), channels=4, kernel=(3, 2), filters=6)
+GEOMETRIES = {
+    "plain": SMALL,
+    "1x1 stride 2": dataclasses.replace(SMALL, kernel=(1, 1), strides=(2, 2)),
+    "SAME stride 2": dataclasses.replace(SMALL, strides=(2, 2), padding="SAME"),
+    "SAME stride over the filter": dataclasses.replace(SMALL, strides=(4, 3), padding="SAME"),
+    "stride leaves rows unused": dataclasses.replace(SMALL, image=(6, 6), strides=(2, 3)),
+    "dilated": dataclasses.replace(SMALL, image=(7, 5), dilations=(2, 3)),
+    "groups": dataclasses.replace(SMALL, groups=2),
+    "depthwise": dataclasses.replace(SMALL, groups=4, filters=8, padding="SAME"),
+    "EXPLICIT": dataclasses.replace(SMALL, padding="EXPLICIT", pads=((0, 2), (1, 0))),
+    "EXPLICIT wider than the filter": dataclasses.replace(
+        SMALL, padding="EXPLICIT", pads=((4, 0), (3, 5)), groups=2, strides=(2, 1)
+    ),
+    "all at once": dataclasses.replace(
+        SMALL, padding="EXPLICIT", pads=((1, 2), (0, 3)), groups=2, strides=(2, 3), dilations=(2, 1)
+    ),
+}
+DATA_FORMATS = ("NHWC", "NCHW")
+
+
+def integers(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Small integers: every sum of the problems above is exact in every type but bfloat16, in any order."""
+    return np.random.default_rng(seed).integers(-3, 4, shape).astype(np.float64)
+
+
+@functools.cache
+def expected_gradients(conv: Convolution) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients for input and out_backprop of sum(dw * g), from the definition of dw, one unit vector at a time."""
+    x, dy, g = integers(conv.input_shape, 0), integers(conv.output_shape, 1), integers(conv.filter_shape, 2)
+
+    def units(shape: tuple[int, ...]) -> np.ndarray:
+        return np.eye(int(np.prod(shape))).reshape(-1, *shape)
+
+    dx = [np.vdot(conv.filter_gradient(unit, dy), g) for unit in units(x.shape)]
+    ddy = [np.vdot(conv.filter_gradient(x, unit), g) for unit in units(dy.shape)]
+    return np.reshape(dx, x.shape), np.reshape(ddy, dy.shape)
+
+
+def in_format(array: np.ndarray, data_format: str) -> np.ndarray:
+    return np.moveaxis(array, 3, 1) if data_format == "NCHW" else array
+
+
+def filter_gradient(conv: Convolution, x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    return plugin.conv2d_backprop_filter_v2(x, tf.zeros(conv.filter_shape, x.dtype), dy, **conv.attributes)
+
+
+def gradients(conv: Convolution, x: tf.Tensor, dy: tf.Tensor, g: tf.Tensor) -> list[Any]:
+    with tf.GradientTape() as tape:
+        tape.watch([x, dy])
+        dw = filter_gradient(conv, x, dy)
+    return tape.gradient(dw, [x, dy], output_gradients=g)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_values(geometry: str, data_format: str, dtype: str) -> None:
+    conv = GEOMETRIES[geometry]
+    expected = [in_format(a, data_format) for a in expected_gradients(conv)]
+    x = in_format(integers(conv.input_shape, 0), data_format)
+    dy = in_format(integers(conv.output_shape, 1), data_format)
+    g = integers(conv.filter_shape, 2)
+    actual = gradients(dataclasses.replace(conv, data_format=data_format), *(tf.constant(a, dtype) for a in (x, dy, g)))
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == dtype
+        # bfloat16 has 8 significant bits: two roundings at most, where stock kernels round partial sums too.
+        np.testing.assert_allclose(a.numpy().astype(np.float64), e, rtol=2**-7 if dtype == "bfloat16" else 0)
+
+
+def test_values_with_the_other_cpu_kernels() -> None:
+    """TensorFlow chooses between Eigen and oneDNN by processor and environment; they support different things."""
+    other = "0" if _pywrap_util_port.IsMklEnabled() else "1"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "test_values and float32",
+    ]
+    run = subprocess.run(
+        [*command, "--deselect", f"{__file__}::test_values_with_the_other_cpu_kernels"],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": other},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"{len(GEOMETRIES) * len(DATA_FORMATS)} passed" in run.stdout
+
+
+TINY = Convolution(batch=1, image=(4, 3), channels=2, kernel=(2, 2), filters=2)
+TINY_GEOMETRIES = {
+    "plain": TINY,
+    "strided": dataclasses.replace(TINY, strides=(2, 1), padding="SAME"),
+    "grouped and dilated": dataclasses.replace(
+        TINY, groups=2, dilations=(2, 1), padding="EXPLICIT", pads=((1, 0), (0, 2))
+    ),
+}
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("geometry", TINY_GEOMETRIES)
+def test_numeric_to_second_order(geometry: str, data_format: str) -> None:
+    conv = dataclasses.replace(TINY_GEOMETRIES[geometry], data_format=data_format)
+    x, dy = (tf.constant(a) for a in conv.data("float64"))
+    g = tf.constant(np.random.default_rng(3).standard_normal(conv.filter_shape))
+    functions = [
+        (functools.partial(filter_gradient, conv), [x, dy]),
+        (lambda *args: gradients(conv, *args)[0], [x, dy, g]),
+        (lambda *args: gradients(conv, *args)[1], [x, dy, g]),
+    ]
+    for function, arguments in functions:
+        # Each is linear in every argument, so that central differences have no error but that of rounding.
+        theoretical, numerical = tf.test.compute_gradient(tf.function(function), arguments, delta=0.125)
+        for t, n in zip(theoretical, numerical, strict=True):
+            np.testing.assert_allclose(t, n, atol=1e-12)
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_third_order(dtype: str, data_format: str) -> None:
+    """d/ds of sum(V2(s^2 x, s dy)^2) is a polynomial of s; so are its derivatives, which pass through every adjoint."""
+    conv = dataclasses.replace(TINY_GEOMETRIES["grouped and dilated"], data_format=data_format)
+    x, dy = (
+        tf.constant(integers(shape, i) / 4, dtype) for i, shape in enumerate([conv.input_shape, conv.output_shape])
+    )
+    s = tf.constant(1.0, dtype)
+    derivatives: list[tf.Tensor] = []
+    with tf.GradientTape(persistent=True) as third, tf.GradientTape(persistent=True) as second:
+        third.watch(s)
+        second.watch(s)
+        with tf.GradientTape() as first:
+            first.watch(s)
+            value = tf.reduce_sum(filter_gradient(conv, s * s * x, s * dy) ** 2)
+        derivatives.append(first.gradient(value, s))
+        derivatives.append(second.gradient(derivatives[0], s))
+    derivatives.append(third.gradient(derivatives[1], s))
+    square = np.sum(filter_gradient(conv, x, dy).numpy().astype(np.float64) ** 2)
+    expected = square * np.array([6.0, 30.0, 120.0])  # of square * s^6
+    np.testing.assert_allclose([d.numpy() for d in derivatives], expected, rtol=1e-2 if dtype == "float16" else 1e-13)
+
+
+def test_none_for_filter() -> None:
+    x, dy = (tf.constant(a) for a in SMALL.data("float32"))
+    w = tf.zeros(SMALL.filter_shape)
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        dw = plugin.conv2d_backprop_filter_v2(x, w, dy, **SMALL.attributes)
+    assert tape.gradient(dw, w) is None
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("geometry", ["plain", "all at once"])
+def test_function_of_unknown_shapes(geometry: str, data_format: str) -> None:
+    conv = dataclasses.replace(GEOMETRIES[geometry], data_format=data_format)
+    arguments = [
+        tf.constant(integers(shape, i))
+        for i, shape in enumerate([conv.input_shape, conv.output_shape, conv.filter_shape])
+    ]
+
+    @tf.function(input_signature=[tf.TensorSpec([None] * 4, tf.float64)] * 3)
+    def traced(x: tf.Tensor, dy: tf.Tensor, g: tf.Tensor) -> list[Any]:
+        with tf.GradientTape() as tape:
+            tape.watch([x, dy])
+            dw = plugin.conv2d_backprop_filter_v2(x, g, dy, **conv.attributes)
+        return tape.gradient(dw, [x, dy], output_gradients=g)
+
+    for actual, expected in zip(traced(*arguments), gradients(conv, *arguments), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("geometry", ["plain", "all at once"])
+def test_v1_graph(geometry: str, data_format: str) -> None:
+    conv = dataclasses.replace(GEOMETRIES[geometry], data_format=data_format)
+    shapes = [conv.input_shape, conv.output_shape, conv.filter_shape]
+    arrays = [integers(shape, i) for i, shape in enumerate(shapes)]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x, dy, g = (tf.compat.v1.placeholder(tf.float64, [None, *shape[1:]]) for shape in shapes)
+        dw = tf.compat.v1.conv2d_backprop_filter_v2(x, g, dy, **conv.attributes)
+        built = tf.gradients(dw, [x, dy], grad_ys=g)
+        for gradient, value in zip(built, (x, dy), strict=True):
+            assert gradient.shape.as_list() == value.shape.as_list()
+        actual = session.run(built, dict(zip((x, dy, g), arrays, strict=True)))
+    for a, e in zip(actual, gradients(conv, *map(tf.constant, arrays)), strict=True):
+        np.testing.assert_array_equal(a, e)
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("geometry", ["plain", "all at once"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_empty_batch(dtype: str, geometry: str, data_format: str) -> None:
+    conv = dataclasses.replace(GEOMETRIES[geometry], batch=0, data_format=data_format)
+    shapes = [conv.input_shape, conv.output_shape, conv.filter_shape]
+    dx, ddy = gradients(conv, *(tf.ones(shape, dtype) for shape in shapes))
+    assert (dx.shape, ddy.shape) == (conv.input_shape, conv.output_shape)
+
+
+def test_output_of_no_pixels() -> None:
+    """A filter of exactly one row more than the image: no output, so no gradient but zeros."""
+    conv = dataclasses.replace(SMALL, image=(2, 4), groups=2, dilations=(1, 2))
+    assert conv.output_shape[1] == 0
+    dx, ddy = gradients(conv, *(tf.ones(s) for s in (conv.input_shape, conv.output_shape, conv.filter_shape)))
+    np.testing.assert_array_equal(dx, np.zeros(conv.input_shape))
+    assert ddy.shape == conv.output_shape
+
+
+@pytest.mark.parametrize("geometry", ["plain", "all at once"])
+def test_forward_mode(geometry: str) -> None:
+    conv = GEOMETRIES[geometry]
+    x, dy = (tf.constant(integers(shape, i)) for i, shape in enumerate([conv.input_shape, conv.output_shape]))
+    tx, tdy = x[::-1], dy[:, ::-1]
+    with tf.autodiff.ForwardAccumulator([x, dy], [tx, tdy]) as accumulator:
+        dw = filter_gradient(conv, x, dy)
+    expected = filter_gradient(conv, tx, dy) + filter_gradient(conv, x, tdy)  # the op is bilinear
+    np.testing.assert_array_equal(accumulator.jvp(dw), expected)
