@@ -1,7 +1,6 @@
 #include "tf_ops/wgrad/cpu/engine.h"
 
 #include "tf_ops/wgrad/cpu/direct.h"
-#include "tf_ops/wgrad/cpu/finite.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/reference.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
@@ -9,8 +8,10 @@
 namespace wgrad {
 namespace {
 
+// `exact` receives whether every Inf and NaN of dW is one of the definition.
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
-               void* filter_backprop, Executor* executor, Scratch* scratch) {
+               void* filter_backprop, Executor* executor, Scratch* scratch, bool* exact) {
+  *exact = true;
   char* shared = nullptr;
   const size_t bytes = plan.shared_bytes + plan.worker_bytes * executor->workers();
   if (bytes > 0) {
@@ -25,7 +26,7 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
       RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       break;
     case Algorithm::kWinograd:
-      RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      *exact = RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       break;
     default:
       ReferenceFilterGradient(problem, input, out_backprop, filter_backprop, executor);
@@ -41,15 +42,14 @@ Status ComputeFilterGradient(const Problem& problem, const void* input, const vo
   Status status = MakePlan(problem, algorithm, BestIsa(), &plan);
   if (!status.ok()) return status;
   if (ran != nullptr) *ran = plan.algorithm;
-  status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch);
-  if (!status.ok() || !plan.mixes_taps) return status;
+  bool exact;
+  status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &exact);
+  if (!status.ok() || exact) return status;
 
-  // An Inf or NaN, or an overflow on the way, has reached elements of dW that the definition keeps apart from it.
-  if (AllFinite(problem.dtype, filter_backprop, FilterElements(problem), executor)) return status;
-  status = MakeExactPlan(problem, BestIsa(), &plan);
-  if (!status.ok()) return status;
+  // An Inf or NaN, or an overflow on the way, may have reached elements of dW that the definition keeps apart from it.
+  MakeExactPlan(problem, BestIsa(), &plan);
   if (ran != nullptr) *ran = plan.algorithm;
-  return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch);
+  return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &exact);
 }
 
 }  // namespace wgrad

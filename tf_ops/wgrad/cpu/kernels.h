@@ -31,15 +31,15 @@ template <typename T>
 using ReduceSlices = void (*)(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to);
 
 // Transforms one tile, given as a pointer to each pixel's channels in row order, and writes its points: point i of
-// column c goes to plane i, laid out as PackRows lays out row `tile` of a panel.
+// column c goes to plane i, laid out as PackRows lays out row `tile` of a panel. Asks for next_pixels, which come next.
 template <typename T>
-using TransformPixels = void (*)(const void* const* pixels, int64_t channels, int64_t panel_width, int64_t pitch,
-                                 int64_t tile, int64_t plane, T* to);
+using TransformPixels = void (*)(const void* const* pixels, const void* const* next_pixels, int64_t channels,
+                                 int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane, T* to);
 
-// Turns the products at the points, planes of `count` sums, into the 3 x 3 taps of dW: tap i goes to to + i *
-// tap_stride.
+// Turns the products at the points, planes of `count` sums, into the 3 x 3 taps of dW: tap i goes to
+// to + i * tap_stride. Returns whether all taps are finite.
 template <typename T>
-using TransformToTaps = void (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
+using TransformToTaps = bool (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
                                  T* to);
 
 inline constexpr int kMaxVectors = 3;  // per micro-kernel row

@@ -24,7 +24,6 @@ const char* Winograd(const Problem& problem, const Isa& isa, Plan* plan) {
   if (problem.stride_height != 1 || problem.stride_width != 1) return "the stride is not 1";
   if (problem.groups != 1) return "the problem is grouped";
   plan->reason = "3 x 3 taps of stride 1 from 36 products instead of 144";
-  plan->mixes_taps = true;
   PlanWinograd(problem, isa, plan);
   return nullptr;
 }
@@ -61,9 +60,9 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
   return InvalidArgument(std::string("algorithm '") + Name(algorithm) + "' cannot compute this problem: " + declined);
 }
 
-Status MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {
-  const Status status = MakePlan(problem, Algorithm::kDirect, isa, plan);
-  return status.ok() ? status : MakePlan(problem, Algorithm::kReference, isa, plan);
+void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {
+  if (MakePlan(problem, Algorithm::kDirect, isa, plan).ok()) return;
+  plan->algorithm = Algorithm::kReference;
 }
 
 std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {

@@ -48,9 +48,6 @@ struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
   const Isa* isa = nullptr;
-  // The algorithm combines taps or multiplies zeros of the padding, so that an Inf or NaN spreads: when dW is not
-  // finite, MakeExactPlan's must be run.
-  bool mixes_taps = false;
   DirectPlan direct = {};
   WinogradPlan winograd = {};
   size_t shared_bytes = 0;
@@ -61,7 +58,7 @@ struct Plan {
 Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan);
 
 // The best plan whose sums are those of the definition, term by term.
-Status MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan);
+void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan);
 
 // A JSON object: "algorithm", "reason", "isa", "blocking" (object), "workspace_bytes" (object: "shared", "per_worker"),
 // "tasks", and "declined" (list of {"algorithm", "reason"}).

@@ -3,6 +3,7 @@
 #include "tf_ops/wgrad/cpu/winograd.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
@@ -11,6 +12,8 @@ namespace wgrad {
 namespace {
 
 constexpr int64_t kPoints = 36, kTaps = 9;
+// Longer runs of the float32 sums cost accuracy: 128 tiles give 1.5 times the error of 64.
+constexpr int64_t kMaxRun = 64;
 constexpr int64_t kInputTile = 6, kOutputTile = 4;
 // Rows of one packed slice of A, as whole cache lines.
 constexpr int64_t kSliceRows = 16;
@@ -63,7 +66,7 @@ class Winograd {
       for (int64_t chunk = first_chunk; chunk < end_chunk; ++chunk) {
         const int64_t first = chunk * plan_.chunk_tiles;
         const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
-        for (int64_t tile = 0; tile < tiles; ++tile) TransformTile(first + tile, tile, u, v);
+        TransformTiles(first, tiles, 0, u, v);
         Multiply(u, v, tiles, Block{0, p_.in_channels, 0, p_.out_channels}, chunk != first_chunk, products);
       }
       ToTaps(products, Block{0, p_.in_channels, 0, p_.out_channels}, false,
@@ -81,8 +84,8 @@ class Winograd {
       const int64_t first = chunk * plan_.chunk_tiles;
       const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
       executor->Run(CeilDiv(tiles, kTilesPerTask), [&](int64_t task, int) {
-        const int64_t end = std::min(tiles, (task + 1) * kTilesPerTask);
-        for (int64_t tile = task * kTilesPerTask; tile < end; ++tile) TransformTile(first + tile, tile, u, v);
+        const int64_t slot = task * kTilesPerTask;
+        TransformTiles(first + slot, std::min(kTilesPerTask, tiles - slot), slot, u, v);
       });
       executor->Run(row_blocks * column_blocks, [&](int64_t task, int worker) {
         T* products = reinterpret_cast<T*>(workers + worker * worker_bytes);
@@ -95,13 +98,37 @@ class Winograd {
     }
   }
 
+  bool finite() const { return finite_; }
+
  private:
   // A block of dW: rows are input channels, columns output channels.
   struct Block {
     int64_t first_row, end_row, first_column, end_column;
   };
 
-  void TransformTile(int64_t tile, int64_t slot, T* u, T* v) const {
+  struct TilePixels {
+    const void* input[kInputTile * kInputTile];
+    const void* out_backprop[kOutputTile * kOutputTile];
+  };
+
+  // Transforms `count` tiles into the first rows of the panels, each tile while the next one's pixels are on their way.
+  void TransformTiles(int64_t first, int64_t count, int64_t slot, T* u, T* v) const {
+    const int dtype = static_cast<int>(p_.dtype);
+    TilePixels buffers[2];
+    TilePixels* pixels = &buffers[0];
+    TilePixels* next = &buffers[1];
+    FindTile(first, pixels);
+    for (int64_t i = 0; i < count; ++i) {
+      FindTile(std::min(first + i + 1, plan_.tiles - 1), next);
+      kernels_.winograd_input[dtype](pixels->input, next->input, p_.in_channels, kSliceRows, sizes_.pitch, slot + i,
+                                     sizes_.u_plane, u);
+      kernels_.winograd_out_backprop[dtype](pixels->out_backprop, next->out_backprop, p_.out_channels, PanelWidth(),
+                                            sizes_.pitch, slot + i, sizes_.v_plane, v);
+      std::swap(pixels, next);
+    }
+  }
+
+  void FindTile(int64_t tile, TilePixels* pixels) const {
     const int64_t tw = tile % plan_.tiles_width;
     const int64_t th = (tile /= plan_.tiles_width) % plan_.tiles_height;
     const int64_t phase_w = (tile /= plan_.tiles_height) % plan_.phases_width;
@@ -109,14 +136,10 @@ class Winograd {
     const int64_t n = tile / plan_.phases_height;
     const int64_t oh = phase_h + th * kOutputTile * p_.dilation_height;
     const int64_t ow = phase_w + tw * kOutputTile * p_.dilation_width;
-
-    const void* pixels[kPoints];
     FindPixels<kInputTile>(input_, p_.in_height, p_.in_width, p_.in_channels, n, oh - p_.pad_top, ow - p_.pad_left,
-                           pixels);
-    const int dtype = static_cast<int>(p_.dtype);
-    kernels_.winograd_input[dtype](pixels, p_.in_channels, kSliceRows, sizes_.pitch, slot, sizes_.u_plane, u);
-    FindPixels<kOutputTile>(out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow, pixels);
-    kernels_.winograd_out_backprop[dtype](pixels, p_.out_channels, PanelWidth(), sizes_.pitch, slot, sizes_.v_plane, v);
+                           pixels->input);
+    FindPixels<kOutputTile>(out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow,
+                            pixels->out_backprop);
   }
 
   // The channels of the kTile x kTile pixels from (h, w) on, a dilation apart; zeros outside the image.
@@ -140,19 +163,25 @@ class Winograd {
       T* product = products + point * sizes_.product_plane;
       for (int64_t row = block.first_row; row < block.end_row; row += kSliceRows) {
         const int64_t a_stride = PanelStride(p_.in_channels - row, kSliceRows, kernels_.lanes);
-        MultiplySlice(kernels_, tiles, a + row * sizes_.pitch, a_stride, std::min(kSliceRows, block.end_row - row),
-                      b + block.first_column * sizes_.pitch, sizes_.pitch, block.end_column - block.first_column,
-                      b_rows_, product + (row - block.first_row) * sizes_.product_columns, sizes_.product_columns,
-                      accumulate, [] {});
+        const int64_t rows = std::min(kSliceRows, block.end_row - row);
+        T* sums = product + (row - block.first_row) * sizes_.product_columns;
+        for (int64_t tile = 0; tile < tiles; tile += kMaxRun) {
+          MultiplySlice(kernels_, std::min(kMaxRun, tiles - tile), a + row * sizes_.pitch + tile * a_stride, a_stride,
+                        rows, b + block.first_column * sizes_.pitch, sizes_.pitch,
+                        block.end_column - block.first_column, b_rows_ + tile, sums, sizes_.product_columns,
+                        accumulate || tile > 0, [] {});
+        }
       }
     }
   }
 
   void ToTaps(const T* products, const Block& block, bool accumulate, T* taps) const {
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
-      kernels_.winograd_filter(products + (row - block.first_row) * sizes_.product_columns, sizes_.product_plane,
-                               block.end_column - block.first_column, accumulate, p_.in_channels * p_.out_channels,
-                               taps + row * p_.out_channels + block.first_column);
+      const bool finite =
+          kernels_.winograd_filter(products + (row - block.first_row) * sizes_.product_columns, sizes_.product_plane,
+                                   block.end_column - block.first_column, accumulate, p_.in_channels * p_.out_channels,
+                                   taps + row * p_.out_channels + block.first_column);
+      if (!finite) finite_.store(false, std::memory_order_relaxed);
     }
   }
 
@@ -167,6 +196,7 @@ class Winograd {
   T* sums_;
   const void* zeros_;
   const int32_t* b_rows_;
+  mutable std::atomic<bool> finite_{true};
 };
 
 // The parts of the shared scratch memory.
@@ -185,7 +215,7 @@ SharedBytes SharedBytesOf(const Problem& p, const WinogradPlan& plan, int64_t la
 }
 
 template <typename T>
-void Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
+bool Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
          char* shared, char* workers, Executor* executor) {
   const WinogradPlan& blocking = plan.winograd;
   const SharedBytes bytes = SharedBytesOf(problem, blocking, KernelsOf<T>(*plan.isa).lanes, sizeof(T));
@@ -207,6 +237,7 @@ void Run(const Problem& problem, const Plan& plan, const void* input, const void
     ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, partial_sums, FilterElements(problem),
                       blocking.partial_sums, filter_backprop, executor);
   }
+  return winograd.finite();
 }
 
 }  // namespace
@@ -222,15 +253,13 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.tiles_width = CeilDiv(CeilDiv(p.out_width, p.dilation_width), kOutputTile);
   w.tiles = p.batch * w.phases_height * w.phases_width * w.tiles_height * w.tiles_width;
 
-  // Sums of more than about 128 tiles in one run cost accuracy (196: 1.5 times the error of 56).
-  constexpr int64_t kMaxChunk = 128;
   // Up to 128 x 128 channels a worker can hold all 36 products itself.
   constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
   w.shared_transforms = kPoints * p.in_channels * p.out_channels * sum_size > kProductBytes;
-  int64_t max_chunk = kMaxChunk;
+  int64_t max_chunk = kMaxRun;
   if (w.shared_transforms) {
     max_chunk =
-        std::clamp<int64_t>(kTransformBytes / (kPoints * (p.in_channels + p.out_channels) * sum_size), 1, kMaxChunk);
+        std::clamp<int64_t>(kTransformBytes / (kPoints * (p.in_channels + p.out_channels) * sum_size), 1, 2 * kMaxRun);
   }
   w.chunk_tiles = CeilDiv(w.tiles, CeilDiv(w.tiles, max_chunk));
   w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
@@ -255,10 +284,10 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   plan->worker_bytes = AlignedBytes((sizes.products() + (w.shared_transforms ? 0 : sizes.transforms())) * sum_size);
 }
 
-void RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+bool RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                  void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
-  run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+  return run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
 }
 
 }  // namespace wgrad

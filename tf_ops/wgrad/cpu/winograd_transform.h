@@ -94,14 +94,15 @@ inline void Transform2D(const LoadElement& load, const StoreElement& store) {
 }
 
 template <typename Transform, typename Source, typename T>
-void TransformTile(const void* const* pixels, int64_t channels, int64_t panel_width, int64_t pitch, int64_t tile,
-                   int64_t plane, T* to) {
+void TransformTile(const void* const* pixels, const void* const* next_pixels, int64_t channels, int64_t panel_width,
+                   int64_t pitch, int64_t tile, int64_t plane, T* to) {
   constexpr int kPixels = Transform::kFrom * Transform::kFrom;
   for (int64_t column = 0; column < channels; column += kLanes<T>) {
     const int64_t in_panel = column % panel_width;
     const int64_t panel = column - in_panel;
     T* point = to + panel * pitch + tile * PanelStride(channels - panel, panel_width, kLanes<T>) + in_panel;
     const auto store = [&](int i, Vector<T> value) { Store(value, point + i * plane); };
+    for (int i = 0; i < kPixels; ++i) __builtin_prefetch(static_cast<const Source*>(next_pixels[i]) + column);
     if (column + kLanes<T> <= channels) {
       const auto load = [&](int i) { return LoadWidened(static_cast<const Source*>(pixels[i]) + column); };
       Transform2D<Transform, T>(load, store);
@@ -116,23 +117,33 @@ void TransformTile(const void* const* pixels, int64_t channels, int64_t panel_wi
 }
 
 template <typename T>
-void TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride, T* to) {
+bool TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride, T* to) {
   int64_t column = 0;
+  Vector<T> check = {};  // value - value is NaN where value is not finite
   const auto load = [&](int i) { return Load(products + i * plane + column); };
   for (; column + kLanes<T> <= count; column += kLanes<T>) {
+    // Two vectors ahead, the next cache line of each plane.
+    for (int i = 0; i < 36; ++i) __builtin_prefetch(products + i * plane + column + 2 * kLanes<T>);
     Transform2D<FilterTransform<T>, T>(load, [&](int i, Vector<T> value) {
       T* tap = to + i * tap_stride + column;
-      Store(accumulate ? Load(tap) + value : value, tap);
+      if (accumulate) value += Load(tap);
+      check += value - value;
+      Store(value, tap);
     });
   }
   if (column < count) {
     Transform2D<FilterTransform<T>, T>(load, [&](int i, Vector<T> value) {
       for (int64_t c = column; c < count; ++c) {
         T* tap = to + i * tap_stride + c;
-        *tap = accumulate ? *tap + value[c - column] : value[c - column];
+        if (accumulate) value[c - column] += *tap;
+        check[0] += value[c - column] - value[c - column];
+        *tap = value[c - column];
       }
     });
   }
+  T sum = 0;
+  for (int i = 0; i < kLanes<T>; ++i) sum += check[i];
+  return sum == 0;
 }
 
 }  // namespace
