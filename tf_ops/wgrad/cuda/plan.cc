@@ -211,6 +211,12 @@ std::string WhyNotDepthwise(const Problem& p) {
 
 bool IsEmpty(const Problem& p) { return HasNoProducts(p) || FilterElements(p) == 0; }
 
+Plan Zeros() {
+  Plan plan;
+  plan.reason = "a sum over nothing";
+  return plan;
+}
+
 }  // namespace
 
 bool ReadsPadding(const Problem& p) {
@@ -225,15 +231,15 @@ Problem ImagesOf(const Problem& problem, int64_t images) {
   return part;
 }
 
+Plan GeneralPlan(const Problem& p, const Device& device) {
+  return IsEmpty(p) ? Zeros() : GatherPlan(p, Method::kGeneral, general::Tiles(p), device, "takes any problem");
+}
+
 std::vector<Plan> MakePlans(const Problem& p, const Device& device, const Options& options,
                             std::vector<Declined>* declined) {
   std::vector<Declined> ignored;
   if (declined == nullptr) declined = &ignored;
-  if (IsEmpty(p)) {
-    Plan zeros;
-    zeros.reason = "a sum over nothing";
-    return {zeros};
-  }
+  if (IsEmpty(p)) return {Zeros()};
   std::vector<Plan> plans = ImplicitGemmPlans(p, device, options, declined);
   const std::string why_not_depthwise = WhyNotDepthwise(p);
   if (why_not_depthwise.empty()) {
@@ -244,7 +250,7 @@ std::vector<Plan> MakePlans(const Problem& p, const Device& device, const Option
   // Several times slower than a kernel made for the case, so only where there is none, or where many groups might
   // favour its single launch.
   if (plans.empty() || p.groups > 1) {
-    plans.push_back(GatherPlan(p, Method::kGeneral, general::Tiles(p), device, "takes any problem"));
+    plans.push_back(GeneralPlan(p, device));
   } else {
     declined->push_back({"general", "a faster kernel takes the problem"});
   }

@@ -42,6 +42,9 @@ struct Declined {
 std::vector<Plan> MakePlans(const Problem& problem, const Device& device, const Options& options,
                             std::vector<Declined>* declined = nullptr);
 
+// The general kernel, which takes any problem.
+Plan GeneralPlan(const Problem& problem, const Device& device);
+
 // Byte offsets into one piece of device memory of `bytes` bytes, each a multiple of 256.
 struct Workspace {
   int64_t input = 0, out_backprop = 0;  // NHWC copies of a round's images, when the tensors are NCHW

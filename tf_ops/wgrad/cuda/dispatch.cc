@@ -1,0 +1,180 @@
+#include "tf_ops/wgrad/cuda/dispatch.h"
+
+#include <cstring>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tf_ops/wgrad/cuda/cudnn.h"
+#include "tf_ops/wgrad/cuda/cudnn_library.h"
+#include "tf_ops/wgrad/cuda/device.h"
+#include "tf_ops/wgrad/cuda/engine.h"
+#include "tf_ops/wgrad/cuda/stopwatch.h"
+#include "tf_ops/wgrad/cuda/tuner.h"
+
+namespace wgrad::cuda {
+namespace {
+
+struct Candidate {
+  Plan own;
+  std::optional<cudnn::CudnnPlan> cudnn;
+};
+
+// What is known of one problem on one device.
+struct Entry {
+  Entry(const cudnn::Functions* library, std::vector<Candidate> all)
+      : cudnn_library(library), candidates(std::move(all)), tuner(candidates.size()) {}
+
+  const cudnn::Functions* const cudnn_library;
+  const std::vector<Candidate> candidates;
+
+  std::mutex mutex;  // guards what follows
+  Tuner tuner;
+  std::list<std::pair<size_t, std::unique_ptr<Stopwatch>>> pending;
+};
+
+void CollectTimes(Entry* entry) {
+  for (auto it = entry->pending.begin(); it != entry->pending.end();) {
+    if (const std::optional<float> milliseconds = it->second->Milliseconds()) {
+      entry->tuner.Record(it->first, *milliseconds);
+      it = entry->pending.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+const cudnn::Functions* CudnnLibrary(const Settings& settings) {
+  std::string why_not;
+  const cudnn::Functions* library = cudnn::Library(settings.cudnn_folder, &why_not);
+  static std::once_flag reported;
+  if (library == nullptr) std::call_once(reported, [&] { settings.report_no_cudnn(why_not); });
+  return library;
+}
+
+std::unique_ptr<Entry> MakeEntry(const Problem& problem, const Settings& settings, const Options& options,
+                                 const Device& device, int ordinal) {
+  std::vector<Candidate> candidates;
+  for (Plan& plan : MakePlans(problem, device, options)) candidates.push_back({std::move(plan), std::nullopt});
+  const cudnn::Functions* library = nullptr;
+  if (settings.deterministic) {
+    candidates.resize(1);
+  } else if (settings.use_cudnn && cudnn::WhyNot(problem).empty() && candidates[0].own.method != Method::kZeros) {
+    library = CudnnLibrary(settings);
+    if (library != nullptr) {
+      for (const cudnn::CudnnPlan& plan : cudnn::Plans(*library, problem, options, ordinal)) {
+        candidates.push_back({Plan(), plan});
+      }
+    }
+  }
+  return std::make_unique<Entry>(library, std::move(candidates));
+}
+
+// Every field that the choice depends on, as bytes.
+using Key = std::string;
+
+Key KeyOf(const Problem& problem, const Settings& settings, const Options& options, int ordinal) {
+  static_assert(std::has_unique_object_representations_v<Problem>);
+  Key key(reinterpret_cast<const char*>(&problem), sizeof(problem));
+  for (const int64_t value : {int64_t{ordinal}, int64_t{settings.deterministic}, int64_t{settings.use_cudnn},
+                              int64_t{options.allow_tf32}, options.pointer_alignment}) {
+    key.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+  return key;
+}
+
+Entry* FindEntry(const Problem& problem, const Settings& settings, const Options& options, const Device& device,
+                 int ordinal) {
+  static std::mutex mutex;
+  static auto* const entries = new std::map<Key, std::unique_ptr<Entry>>();
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::unique_ptr<Entry>& entry = (*entries)[KeyOf(problem, settings, options, ordinal)];
+  if (entry == nullptr) entry = MakeEntry(problem, settings, options, device, ordinal);
+  return entry.get();
+}
+
+// What both pointers are multiples of, up to the 16 bytes that any instance asks for.
+int64_t Alignment(const void* a, const void* b) {
+  const uintptr_t bits = reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) | 16;
+  return static_cast<int64_t>(bits & -bits);
+}
+
+struct Operands {
+  const void* input;
+  const void* out_backprop;
+  void* filter_backprop;
+};
+
+Status RunCandidate(const Entry& entry, const Candidate& candidate, const Problem& problem, const Operands& operands,
+                    const Allocate& allocate, Stream stream, int ordinal) {
+  const int64_t bytes =
+      candidate.cudnn ? cudnn::WorkspaceBytes(problem, *candidate.cudnn) : WorkspaceOf(problem, candidate.own).bytes;
+  void* workspace = nullptr;
+  if (bytes > 0 && (workspace = allocate(bytes)) == nullptr) {
+    return Status(Code::kResourceExhausted, "no device memory for a workspace of " + std::to_string(bytes) + " bytes");
+  }
+  if (candidate.cudnn) {
+    return cudnn::Launch(*entry.cudnn_library, problem, *candidate.cudnn, operands.input, operands.out_backprop,
+                         operands.filter_backprop, workspace, stream, ordinal);
+  }
+  return Launch(problem, candidate.own, operands.input, operands.out_backprop, operands.filter_backprop, workspace,
+                stream);
+}
+
+const char* NameOf(const Candidate& candidate) {
+  return candidate.cudnn ? "cudnn" : kMethodNames[static_cast<int>(candidate.own.method)];
+}
+
+}  // namespace
+
+Status ComputeFilterGradient(const Problem& problem, const Settings& settings, const void* input,
+                             const void* out_backprop, void* filter_backprop, const Allocate& allocate, Stream stream,
+                             std::string* ran) {
+  Device device;
+  int ordinal;
+  Status status = QueryDevice(&device, &ordinal);
+  if (!status.ok()) return status;
+  const Operands operands = {input, out_backprop, filter_backprop};
+  if (settings.general_only) {
+    const Entry entry(nullptr, {{GeneralPlan(problem, device), std::nullopt}});
+    if (ran != nullptr) *ran = NameOf(entry.candidates[0]);
+    return RunCandidate(entry, entry.candidates[0], problem, operands, allocate, stream, ordinal);
+  }
+  Options options;
+  options.allow_tf32 = settings.allow_tf32;
+  options.pointer_alignment = Alignment(input, out_backprop);
+  Entry* entry = FindEntry(problem, settings, options, device, ordinal);
+  // A candidate that fails, for want of memory or because cuDNN declines after all, gives way for good. But for the
+  // first, which is the engine's own choice: its failure is the call's.
+  while (true) {
+    Tuner::Turn turn;
+    {
+      const std::lock_guard<std::mutex> lock(entry->mutex);
+      CollectTimes(entry);
+      turn = entry->tuner.Next();
+    }
+    const Candidate& candidate = entry->candidates[turn.candidate];
+    const bool measure = turn.measure && entry->candidates.size() > 1;
+    auto stopwatch = measure ? std::make_unique<Stopwatch>(stream) : nullptr;
+    status = RunCandidate(*entry, candidate, problem, operands, allocate, stream, ordinal);
+    if (stopwatch != nullptr) stopwatch->Stop(stream);
+    if (!status.ok() && turn.candidate > 0) {
+      const std::lock_guard<std::mutex> lock(entry->mutex);
+      entry->tuner.Fail(turn.candidate);
+      continue;
+    }
+    if (status.ok() && stopwatch != nullptr && stopwatch->active()) {
+      const std::lock_guard<std::mutex> lock(entry->mutex);
+      entry->pending.emplace_back(turn.candidate, std::move(stopwatch));
+    }
+    if (ran != nullptr) *ran = NameOf(candidate);
+    return status;
+  }
+}
+
+}  // namespace wgrad::cuda

@@ -1,0 +1,42 @@
+#include "tf_ops/wgrad/cuda/stopwatch.h"
+
+#include <cuda_runtime_api.h>
+
+namespace wgrad::cuda {
+namespace {
+
+cudaEvent_t Event(void* event) { return static_cast<cudaEvent_t>(event); }
+
+}  // namespace
+
+Stopwatch::Stopwatch(Stream stream) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture) != cudaSuccess ||
+      capture != cudaStreamCaptureStatusNone) {
+    return;
+  }
+  cudaEvent_t start = nullptr, stop = nullptr;
+  if (cudaEventCreate(&start) == cudaSuccess) start_ = start;
+  if (cudaEventCreate(&stop) == cudaSuccess) stop_ = stop;
+  if (active()) cudaEventRecord(Event(start_), static_cast<cudaStream_t>(stream));
+}
+
+Stopwatch::~Stopwatch() {
+  if (start_ != nullptr) cudaEventDestroy(Event(start_));
+  if (stop_ != nullptr) cudaEventDestroy(Event(stop_));
+}
+
+void Stopwatch::Stop(Stream stream) {
+  if (active()) cudaEventRecord(Event(stop_), static_cast<cudaStream_t>(stream));
+}
+
+std::optional<float> Stopwatch::Milliseconds() const {
+  float milliseconds;
+  if (!active() || cudaEventQuery(Event(stop_)) != cudaSuccess ||
+      cudaEventElapsedTime(&milliseconds, Event(start_), Event(stop_)) != cudaSuccess) {
+    return std::nullopt;
+  }
+  return milliseconds;
+}
+
+}  // namespace wgrad::cuda

@@ -1,0 +1,63 @@
+// Which of several candidates is the fastest, found out from ordinary calls: each call runs one candidate, its time
+// comes in whenever the device is done, and nobody waits for it.
+#ifndef TF_OPS_WGRAD_CUDA_TUNER_H_
+#define TF_OPS_WGRAD_CUDA_TUNER_H_
+
+#include <cstddef>
+#include <limits>
+#include <vector>
+
+namespace wgrad::cuda {
+
+class Tuner {
+ public:
+  // Times of each candidate; the least of them counts, because the first includes loading the kernel.
+  static constexpr int kSamples = 3;
+
+  explicit Tuner(size_t candidates) : candidates_(candidates) {}
+
+  // The candidate for the next call, and whether its time is wanted.
+  struct Turn {
+    size_t candidate;
+    bool measure;
+  };
+  Turn Next() {
+    for (int round = 0; round < kSamples; ++round) {
+      for (size_t i = 0; i < candidates_.size(); ++i) {
+        if (!candidates_[i].failed && candidates_[i].started == round) {
+          ++candidates_[i].started;
+          return {i, true};
+        }
+      }
+    }
+    return {Best(), false};
+  }
+
+  void Record(size_t candidate, float milliseconds) {
+    if (milliseconds < candidates_[candidate].milliseconds) candidates_[candidate].milliseconds = milliseconds;
+  }
+
+  // Not to be tried again. The first candidate never fails.
+  void Fail(size_t candidate) { candidates_[candidate].failed = true; }
+
+  // The fastest so far; without any time the first.
+  size_t Best() const {
+    size_t best = 0;
+    for (size_t i = 1; i < candidates_.size(); ++i) {
+      if (!candidates_[i].failed && candidates_[i].milliseconds < candidates_[best].milliseconds) best = i;
+    }
+    return best;
+  }
+
+ private:
+  struct Candidate {
+    int started = 0;
+    bool failed = false;
+    float milliseconds = std::numeric_limits<float>::infinity();
+  };
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace wgrad::cuda
+
+#endif  // TF_OPS_WGRAD_CUDA_TUNER_H_
