@@ -36,16 +36,28 @@ inline void MultiplySlice(const Kernels<T>& kernels, int64_t depth, const T* a, 
   }
 }
 
-// Adds the partial sums, each of `count` elements, in their order, and rounds to the type of dW.
+// How one partial sum lies in memory: `rows` (taps and input channels) of `groups` runs, each of `columns` output
+// channels padded to whole vectors.
+struct SumLayout {
+  int64_t rows, groups, columns, padded_columns;
+
+  int64_t row_elements() const { return groups * padded_columns; }
+  int64_t elements() const { return rows * row_elements(); }
+};
+
+// Adds `partials` sums in their order and rounds to the type of dW.
 template <typename T>
-void ReducePartialSums(const Kernels<T>& kernels, DataType dtype, const T* partial_sums, int64_t count,
+void ReducePartialSums(const Kernels<T>& kernels, DataType dtype, const SumLayout& layout, const T* sums,
                        int64_t partials, void* filter_backprop, Executor* executor) {
   constexpr int64_t kElementsPerTask = 16384;
-  executor->Run(CeilDiv(count, kElementsPerTask), [&](int64_t task, int) {
-    const int64_t first = task * kElementsPerTask;
-    kernels.reduce[static_cast<int>(dtype)](partial_sums + first, count, partials,
-                                            std::min(kElementsPerTask, count - first),
-                                            static_cast<char*>(filter_backprop) + first * ElementSize(dtype));
+  const int64_t rows_per_task = std::max<int64_t>(1, kElementsPerTask / layout.row_elements());
+  char* to = static_cast<char*>(filter_backprop);
+  executor->Run(CeilDiv(layout.rows, rows_per_task), [&](int64_t task, int) {
+    const int64_t end = std::min(layout.rows, (task + 1) * rows_per_task);
+    for (int64_t run = task * rows_per_task * layout.groups; run < end * layout.groups; ++run) {
+      kernels.reduce[static_cast<int>(dtype)](sums + run * layout.padded_columns, layout.elements(), partials,
+                                              layout.columns, to + run * layout.columns * ElementSize(dtype));
+    }
   });
 }
 

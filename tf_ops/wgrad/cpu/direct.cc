@@ -179,26 +179,6 @@ class Task {
   int64_t lines_per_tile_ = 0;
 };
 
-// Adds the partial sums of each filter row in the order of the depth slices, and rounds to the type of dW.
-template <typename T>
-void ReducePartialSums(const Direct<T>& d, void* filter_backprop, Executor* executor) {
-  const DirectPlan& plan = d.plan;
-  const int64_t rows = plan.taps * plan.rows;
-  const int64_t slice_stride = rows * d.sum_columns;
-  constexpr int64_t kElementsPerTask = 16384;
-  const int64_t rows_per_task = std::max<int64_t>(1, kElementsPerTask / d.sum_columns);
-  executor->Run(CeilDiv(rows, rows_per_task), [&](int64_t task, int) {
-    const int64_t end = std::min(rows, (task + 1) * rows_per_task);
-    for (int64_t row = task * rows_per_task; row < end; ++row) {
-      for (int64_t group = 0; group < d.p.groups; ++group) {
-        d.kernels.reduce[static_cast<int>(d.p.dtype)](
-            d.sums + row * d.sum_columns + group * plan.padded_columns, slice_stride, plan.depth_slices, plan.columns,
-            static_cast<char*>(filter_backprop) + (row * d.p.out_channels + group * plan.columns) * d.element_size);
-      }
-    }
-  });
-}
-
 template <typename T>
 void Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
          char* shared, char* workers, Executor* executor) {
@@ -216,7 +196,10 @@ void Run(const Problem& problem, const Plan& plan, const void* input, const void
                             kernels.pack[static_cast<int>(problem.dtype)]};
   executor->Run(blocking.tasks,
                 [&](int64_t task, int worker) { Task<T>(direct, workers + worker * plan.worker_bytes).Run(task); });
-  if (!blocking.in_place) ReducePartialSums(direct, filter_backprop, executor);
+  if (!blocking.in_place) {
+    const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
+    ReducePartialSums(kernels, problem.dtype, layout, direct.sums, blocking.depth_slices, filter_backprop, executor);
+  }
 }
 
 }  // namespace

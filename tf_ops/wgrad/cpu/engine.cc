@@ -1,5 +1,6 @@
 #include "tf_ops/wgrad/cpu/engine.h"
 
+#include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/reference.h"
@@ -27,6 +28,9 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
       break;
     case Algorithm::kWinograd:
       *exact = RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      break;
+    case Algorithm::kDepthwise:
+      *exact = RunDepthwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       break;
     default:
       ReferenceFilterGradient(problem, input, out_backprop, filter_backprop, executor);

@@ -3,6 +3,7 @@
 #define TF_OPS_WGRAD_CPU_KERNELS_H_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "tf_ops/wgrad/problem.h"
 
@@ -42,6 +43,28 @@ template <typename T>
 using TransformToTaps = bool (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
                                  T* to);
 
+// The pixels that MultiplyTaps runs over; steps in elements.
+struct TapRegion {
+  int64_t rows, columns;
+  int64_t x_step, x_row_step;
+  int64_t dy_step, dy_row_step;
+};
+
+// One vector of channels: sums[t] += the sum over the region of x[t] * dy, for each tap t.
+template <typename T>
+using TapKernel = void (*)(const TapRegion& region, const T* const* x, const T* dy, T* const* sums);
+
+template <typename T>
+using LaneIndex = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+
+// For each of `pixels` pixels and each of `filter_channels` channels c, gathers vectors whose lane i of vector v is
+// pixel[first[v] + c + lanes[v * lanes + i]]. `readable` elements may be read from `source` on.
+template <typename T>
+using SpreadLanes = void (*)(const void* source, int64_t readable, int64_t pixels, int64_t pixel_step,
+                             int64_t filter_channels, int64_t vectors, const int64_t* first, const LaneIndex<T>* lanes,
+                             T* to);
+
+inline constexpr int kMaxTaps = 10;    // of one TapKernel: as many sums and pointers as there are registers
 inline constexpr int kMaxVectors = 3;  // per micro-kernel row
 inline constexpr int kMaxRows = 16;
 
@@ -55,6 +78,8 @@ struct Kernels {
   TransformPixels<T> winograd_input[4];         // by the DataType of the source
   TransformPixels<T> winograd_out_backprop[4];  // by the DataType of the source
   TransformToTaps<T> winograd_filter;
+  TapKernel<T> multiply_taps[kMaxTaps + 1];
+  SpreadLanes<T> spread[4];  // by the DataType of the source
 };
 
 struct Isa {

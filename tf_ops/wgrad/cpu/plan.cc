@@ -1,5 +1,6 @@
 #include "tf_ops/wgrad/cpu/plan.h"
 
+#include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
 
@@ -28,6 +29,15 @@ const char* Winograd(const Problem& problem, const Isa& isa, Plan* plan) {
   return nullptr;
 }
 
+const char* Depthwise(const Problem& problem, const Isa& isa, Plan* plan) {
+  if (problem.layout != Layout::kNHWC) return "reads NHWC only";
+  if (OutputElements(problem) == 0 || InputElements(problem) == 0) return "nothing to sum";
+  if (problem.groups == 1) return "the problem has one group";
+  plan->reason = "groups too thin for the direct algorithm's tiles";
+  PlanDepthwise(problem, isa, plan);
+  return nullptr;
+}
+
 const char* Reference(const Problem&, const Isa&, Plan* plan) {
   plan->reason = "takes every problem";
   return nullptr;
@@ -41,6 +51,7 @@ struct Entry {
 // In the order of preference; the reference takes what all others decline.
 constexpr Entry kCandidates[] = {
     {Algorithm::kWinograd, Winograd},
+    {Algorithm::kDepthwise, Depthwise},
     {Algorithm::kDirect, Direct},
     {Algorithm::kReference, Reference},
 };

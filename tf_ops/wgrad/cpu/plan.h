@@ -44,12 +44,26 @@ struct WinogradPlan {
   int64_t row_block, column_block;  // of dW, for one task after a shared transform
 };
 
+// Blocking of the algorithm for thin groups: output channels across the vectors, pixels in strips of whole rows.
+struct DepthwisePlan {
+  bool dy_in_place;        // dY needs neither widening nor zeros behind its last channel
+  int64_t column_block;    // output channels of one task, whole vectors
+  int64_t padded_columns;  // all output channels rounded up to whole vectors
+  int64_t strip_rows;      // output rows of one strip
+  int64_t run_rows;        // output rows that are summed in registers
+  int64_t strips;          // of all images
+  int64_t strips_per_task;
+  int64_t column_tasks, depth_slices;
+  int64_t tasks;
+};
+
 struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
   const Isa* isa = nullptr;
   DirectPlan direct = {};
   WinogradPlan winograd = {};
+  DepthwisePlan depthwise = {};
   size_t shared_bytes = 0;
   size_t worker_bytes = 0;
 };

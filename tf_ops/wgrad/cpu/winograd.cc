@@ -234,8 +234,9 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
     winograd.RunChunksPerTask(workers, plan.worker_bytes, executor);
   }
   if (!blocking.in_place) {
-    ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, partial_sums, FilterElements(problem),
-                      blocking.partial_sums, filter_backprop, executor);
+    const SumLayout layout = {kTaps * problem.in_channels, 1, problem.out_channels, problem.out_channels};
+    ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, partial_sums, blocking.partial_sums,
+                      filter_backprop, executor);
   }
   return winograd.finite();
 }
