@@ -2,19 +2,22 @@
 
 import runpy
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 
 BUILD_INFO = runpy.run_path("python/tensorflow_conv_backprop/_build_info.py")
 TENSORFLOW_MINOR = ".".join(BUILD_INFO["TENSORFLOW_VERSION"].split(".")[:2])
 
 
+class Package(Distribution):
+    """One with a compiled library, though setuptools has not compiled it."""
+
+    def has_ext_modules(self) -> bool:
+        return True
+
+
 class PlatformWheel(bdist_wheel):
     """A wheel for this platform and any Python 3: the library does not use Python's binary interface."""
-
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.root_is_pure = False
 
     def get_tag(self) -> tuple[str, str, str]:
         return "py3", "none", super().get_tag()[2]
@@ -30,5 +33,6 @@ setup(
         "tensorflow": [f"tensorflow~={TENSORFLOW_MINOR}.0"],
         "gpu": [f"tensorflow[and-cuda]~={TENSORFLOW_MINOR}.0"],
     },
+    distclass=Package,
     cmdclass={"bdist_wheel": PlatformWheel},
 )
