@@ -3,6 +3,7 @@
 #define TF_OPS_WGRAD_CPU_BLOCKING_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "tf_ops/wgrad/cpu/engine.h"
@@ -34,6 +35,11 @@ inline void MultiplySlice(const Kernels<T>& kernels, int64_t depth, const T* a, 
       after_tile();
     }
   }
+}
+
+template <typename T>
+bool AllFinite(const T* values, int64_t count) {
+  return std::all_of(values, values + count, [](T value) { return std::isfinite(value); });
 }
 
 // How one partial sum lies in memory: `rows` (taps and input channels) of `groups` runs, each of `columns` output

@@ -4,8 +4,6 @@
 #include "tf_ops/wgrad/cpu/depthwise.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cmath>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
 
@@ -105,7 +103,7 @@ class Task {
       region.dy_step = vectors_ * kernels_.lanes;
       region.dy_row_step = p_.out_width * region.dy_step;
       kernels_.pack[static_cast<int>(p_.dtype)](out_backprop_ + dy_offset * element_size_, offsets_,
-                                                rows * p_.out_width, columns_, region.dy_step, rows * p_.out_width,
+                                                rows * p_.out_width, columns_, region.dy_step, rows * p_.out_width, 0,
                                                 dy_);
       dy = dy_;
     }
@@ -182,14 +180,14 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
          char* shared, char* workers, Executor* executor) {
   const DepthwisePlan& blocking = plan.depthwise;
   T* sums = reinterpret_cast<T*>(shared);
-  executor->Run(blocking.tasks, [&](int64_t task, int worker) {
+  executor->Run(plan.tasks, [&](int64_t task, int worker) {
     Task<T>(problem, plan, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task);
   });
   const SumLayout layout = {FilterElements(problem) / problem.out_channels, 1, problem.out_channels,
                             blocking.padded_columns};
   ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, sums, blocking.depth_slices, filter_backprop,
                     executor);
-  return std::all_of(sums, sums + blocking.depth_slices * layout.elements(), [](T sum) { return std::isfinite(sum); });
+  return AllFinite(sums, blocking.depth_slices * layout.elements());
 }
 
 }  // namespace
@@ -218,7 +216,7 @@ void PlanDepthwise(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p)) / kFlopsPerTask, 1, kMaxTasks);
   g.strips_per_task = CeilDiv(g.strips, std::min(g.strips, CeilDiv(wanted, g.column_tasks)));
   g.depth_slices = CeilDiv(g.strips, g.strips_per_task);
-  g.tasks = g.depth_slices * g.column_tasks;
+  plan->tasks = g.depth_slices * g.column_tasks;
   plan->shared_bytes = AlignedBytes(g.depth_slices * FilterElements(p) / p.out_channels * g.padded_columns * sum_size);
   plan->worker_bytes = WorkerBytesOf(p, g, sum_size).total();
 }

@@ -8,8 +8,8 @@
 namespace wgrad::WGRAD_ISA {
 namespace {
 
-// Pixels that are many channels apart defeat the hardware prefetchers; asking this many ahead made MobileNet-V2's layers
-// up to 2 times faster.
+// Pixels that are many channels apart defeat the hardware prefetchers; asking this many ahead made MobileNet-V2's
+// layers up to 2 times faster.
 inline constexpr int64_t kPixelsAhead = 16;
 
 template <typename T, int kTaps>

@@ -24,7 +24,7 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
   char* workers = shared + plan.shared_bytes;
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      *exact = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       break;
     case Algorithm::kWinograd:
       *exact = RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);

@@ -21,7 +21,7 @@ using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const 
 // from sharing cache sets.
 template <typename T>
 using PackRows = void (*)(const void* source, const int64_t* offsets, int64_t count, int64_t width, int64_t panel_width,
-                          int64_t pitch, T* to);
+                          int64_t pitch, int64_t slot, T* to);
 
 inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) {
   return columns >= panel_width ? panel_width : (columns + lanes - 1) / lanes * lanes;

@@ -39,21 +39,26 @@ inline Vector<float> LoadWidened(const Half* from) {
 
 template <typename Source, typename T>
 inline void CopyWidened(const Source* from, int64_t width, T* to) {
-  int64_t i = 0;
-  for (; i + kLanes<T> <= width; i += kLanes<T>) Store(LoadWidened(from + i), to + i);
-  for (; i < width; ++i) to[i] = ToAccumulator<T>(from[i]);
+  if (width < kLanes<T>) {
+    for (int64_t i = 0; i < width; ++i) to[i] = ToAccumulator<T>(from[i]);
+    return;
+  }
+  // The last vector overlaps the one before.
+  const int64_t last = width - kLanes<T>;
+  for (int64_t i = 0; i < last; i += kLanes<T>) Store(LoadWidened(from + i), to + i);
+  Store(LoadWidened(from + last), to + last);
 }
 
 // kVectors is the width of a full panel, or 0 where that is not a whole number of vectors or another one.
 template <int kVectors, typename Source, typename T>
 void PackPanelsOf(const Source* base, const int64_t* offsets, int64_t count, int64_t width, int64_t panel_width,
-                  int64_t pitch, T* to) {
+                  int64_t pitch, int64_t slot, T* to) {
   const int64_t last_width = width % panel_width;
   const int64_t last_stride = PanelStride(last_width, panel_width, kLanes<T>);
   const int64_t full_width = width - last_width;
   for (int64_t p = 0; p < count; ++p) {
     const Source* from = base + offsets[p];
-    T* row = to + p * panel_width;
+    T* row = to + (slot + p) * panel_width;
     for (int64_t column = 0; column < full_width; column += panel_width, row += pitch * panel_width) {
       if constexpr (kVectors > 0) {
 #pragma GCC unroll 4
@@ -63,7 +68,7 @@ void PackPanelsOf(const Source* base, const int64_t* offsets, int64_t count, int
       }
     }
     if (last_width > 0) {
-      T* last = to + full_width * pitch + p * last_stride;
+      T* last = to + full_width * pitch + (slot + p) * last_stride;
       CopyWidened(from + full_width, last_width, last);
       for (int64_t i = last_width; i < last_stride; ++i) last[i] = 0;
     }
@@ -72,13 +77,13 @@ void PackPanelsOf(const Source* base, const int64_t* offsets, int64_t count, int
 
 template <typename Source, typename T>
 void PackPanels(const void* source, const int64_t* offsets, int64_t count, int64_t width, int64_t panel_width,
-                int64_t pitch, T* to) {
+                int64_t pitch, int64_t slot, T* to) {
   const auto pack = panel_width == kLanes<T>       ? PackPanelsOf<1, Source, T>
                     : panel_width == 2 * kLanes<T> ? PackPanelsOf<2, Source, T>
                     : panel_width == 3 * kLanes<T> ? PackPanelsOf<3, Source, T>
                     : panel_width == 4 * kLanes<T> ? PackPanelsOf<4, Source, T>
                                                    : PackPanelsOf<0, Source, T>;
-  pack(static_cast<const Source*>(source), offsets, count, width, panel_width, pitch, to);
+  pack(static_cast<const Source*>(source), offsets, count, width, panel_width, pitch, slot, to);
 }
 
 // Adds the `slices` partial sums in their order and rounds once.

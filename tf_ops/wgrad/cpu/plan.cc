@@ -18,6 +18,15 @@ const char* Direct(const Problem& problem, const Isa& isa, Plan* plan) {
   return nullptr;
 }
 
+const char* FusedDirect(const Problem& problem, const Isa& isa, Plan* plan) {
+  if (const char* declined = Direct(problem, isa, plan)) return declined;
+  if (problem.in_channels >= 16) return "the channels fill a tile's rows";
+  if (!CanFuseColumns(problem)) return "the filter's columns do not lie in a run";
+  plan->reason = "few channels: a row of the filter is one run of columns and channels";
+  PlanDirect(problem, isa, true, plan);
+  return nullptr;
+}
+
 const char* Winograd(const Problem& problem, const Isa& isa, Plan* plan) {
   if (problem.layout != Layout::kNHWC) return "reads NHWC only";
   if (OutputElements(problem) == 0 || InputElements(problem) == 0) return "nothing to sum";
@@ -50,10 +59,8 @@ struct Entry {
 
 // In the order of preference; the reference takes what all others decline.
 constexpr Entry kCandidates[] = {
-    {Algorithm::kWinograd, Winograd},
-    {Algorithm::kDepthwise, Depthwise},
-    {Algorithm::kDirect, Direct},
-    {Algorithm::kReference, Reference},
+    {Algorithm::kWinograd, Winograd}, {Algorithm::kDepthwise, Depthwise}, {Algorithm::kDirect, FusedDirect},
+    {Algorithm::kDirect, Direct},     {Algorithm::kReference, Reference},
 };
 
 }  // namespace
@@ -72,8 +79,9 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
 }
 
 void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {
-  if (MakePlan(problem, Algorithm::kDirect, isa, plan).ok()) return;
-  plan->algorithm = Algorithm::kReference;
+  *plan = Plan();
+  plan->isa = &isa;
+  plan->algorithm = Direct(problem, isa, plan) == nullptr ? Algorithm::kDirect : Algorithm::kReference;
 }
 
 std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {
@@ -92,8 +100,8 @@ std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {
   return std::string("{\"algorithm\": \"") + Name(plan.algorithm) + "\", \"reason\": \"" + plan.reason +
          "\", \"isa\": \"" + BestIsa().name +
          "\", \"blocking\": {}, \"workspace_bytes\": {\"shared\": " + std::to_string(plan.shared_bytes) +
-         ", \"per_worker\": " + std::to_string(plan.worker_bytes) +
-         "}, \"tasks\": " + std::to_string(plan.direct.tasks) + ", \"declined\": [" + declined + "]}";
+         ", \"per_worker\": " + std::to_string(plan.worker_bytes) + "}, \"tasks\": " + std::to_string(plan.tasks) +
+         ", \"declined\": [" + declined + "]}";
 }
 
 std::string DescribeCpu() {

@@ -13,19 +13,20 @@ namespace wgrad {
 
 // Blocking of the direct algorithm: for each filter tap, dW (rows x columns) += A^T B over the output pixels.
 struct DirectPlan {
-  bool fuse_columns;         // the filter's columns and the channels form one run of kw * c rows, zeros in the padding
-  bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
-  int64_t taps, rows;        // per group
-  int64_t slice_rows;        // rows of one packed slice of A
-  int64_t row_block;         // rows of A packed at a time, whole slices
-  int64_t columns;           // of one group
-  int64_t column_block;      // columns of one task, whole vectors
-  int64_t padded_columns;    // columns rounded up to whole vectors
-  int64_t depth_block;       // pixels packed at a time
-  int64_t slices_per_task;   // along rows
+  bool fuse_columns;       // the filter's columns and the channels form one run of kw * c rows, zeros in the padding
+  bool a_in_place;         // X is read where it lies
+  bool in_place;           // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
+  int64_t taps, rows;      // per group
+  int64_t slice_rows;      // rows of one packed slice of A
+  int64_t row_block;       // rows of A packed at a time, whole slices
+  int64_t columns;         // of one group
+  int64_t padded_columns;  // columns rounded up to whole vectors
+  int64_t column_block;    // columns of one task, whole vectors
+  int64_t group_block;     // groups of one task
+  int64_t depth_block;     // pixels packed at a time
+  int64_t slices_per_task;
   int64_t blocks_per_slice;  // depth blocks of one partial sum
-  int64_t row_tasks, column_tasks, depth_slices;
-  int64_t tasks;
+  int64_t row_tasks, column_tasks, group_tasks, depth_slices;
 };
 
 // Blocking of Winograd's F(3x3, 4x4): the tiles are cut into chunks; the transforms of one chunk are multiplied point
@@ -54,7 +55,6 @@ struct DepthwisePlan {
   int64_t strips;          // of all images
   int64_t strips_per_task;
   int64_t column_tasks, depth_slices;
-  int64_t tasks;
 };
 
 struct Plan {
@@ -64,6 +64,7 @@ struct Plan {
   DirectPlan direct = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
+  int64_t tasks = 1;
   size_t shared_bytes = 0;
   size_t worker_bytes = 0;
 };

@@ -280,6 +280,8 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   }
   w.in_place = w.partial_sums == 1 && (p.dtype == DataType::kFloat32 || is_double);
 
+  plan->tasks = w.shared_transforms ? CeilDiv(p.in_channels, w.row_block) * CeilDiv(p.out_channels, w.column_block)
+                                    : w.partial_sums;
   const Sizes sizes = SizesOf(p, w, lanes);
   plan->shared_bytes = SharedBytesOf(p, w, lanes, sum_size).total();
   plan->worker_bytes = AlignedBytes((sizes.products() + (w.shared_transforms ? 0 : sizes.transforms())) * sum_size);
