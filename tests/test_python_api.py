@@ -1,0 +1,240 @@
+"""The public functions, apart from their numbers."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_conv_backprop as plugin
+from reference import Convolution
+
+FUNCTIONS = [
+    plugin.conv2d_backprop_filter_v2,
+    plugin.compat.v1.conv2d_backprop_filter_v2,
+    tf.conv2d_backprop_filter_v2,
+    tf.compat.v1.conv2d_backprop_filter_v2,
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_four_sums_of_two(function) -> None:
+    dw = function(tf.ones([1, 2, 3, 1]), tf.ones([2, 2, 1, 1]), tf.ones([1, 1, 2, 1]), [1, 1, 1, 1], "VALID")
+    np.testing.assert_array_equal(dw, np.full([2, 2, 1, 1], 2.0))
+
+
+def test_signature_is_the_documented_one() -> None:
+    def parameters(function):
+        return [(p.name, p.default, p.kind) for p in inspect.signature(function).parameters.values()]
+
+    assert parameters(plugin.conv2d_backprop_filter_v2) == parameters(tf.conv2d_backprop_filter_v2)
+    assert parameters(plugin.conv2d) == parameters(tf.nn.conv2d)
+    assert plugin.compat.v1.conv2d_backprop_filter_v2 is plugin.conv2d_backprop_filter_v2
+
+
+@pytest.mark.parametrize("name", plugin.__all__)
+def test_everything_public_is_documented(name: str) -> None:
+    value = getattr(plugin, name)
+    assert isinstance(value, str) or inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("module", ["ops", "convolution"])
+def test_examples_in_docstrings(module: str) -> None:
+    module = importlib.import_module(f"tensorflow_conv_backprop.{module}")
+    tests = doctest.DocTestFinder(exclude_empty=True).find(module)
+    assert any(test.examples for test in tests)
+    for test in tests:
+        assert doctest.DocTestRunner().run(test).failed == 0
+
+
+def test_name_reaches_the_graph() -> None:
+    with tf.Graph().as_default():
+        x, w = tf.zeros([1, 3, 3, 1]), tf.zeros([2, 2, 1, 1])
+        dw = plugin.conv2d_backprop_filter_v2(x, w, tf.zeros([1, 2, 2, 1]), [1, 1, 1, 1], "VALID", name="dw")
+    assert dw.op.name == "dw"
+    assert dw.op.type == "Conv2DBackpropFilterV2"
+    assert dw.shape == w.shape
+
+
+class Picture(tf.experimental.ExtensionType):
+    pixels: tf.Tensor
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_type_based_dispatch(function) -> None:
+    def of_picture(
+        input: Picture,
+        filter,
+        out_backprop,
+        strides,
+        padding,
+        use_cudnn_on_gpu=True,
+        explicit_paddings=(),
+        data_format="NHWC",
+        dilations=(1, 1, 1, 1),
+        name=None,
+    ):
+        return function(input.pixels, filter, out_backprop, strides, padding) + 1
+
+    picture = Picture(tf.ones([1, 2, 3, 1]))
+    tf.experimental.dispatch_for_api(function, {"input": Picture})(of_picture)
+    try:
+        dw = function(picture, tf.ones([2, 2, 1, 1]), tf.ones([1, 1, 2, 1]), [1, 1, 1, 1], "VALID")
+    finally:
+        tf.experimental.unregister_dispatch_for(of_picture)
+    np.testing.assert_array_equal(dw, np.full([2, 2, 1, 1], 3.0))
+
+
+def test_symbolic_keras_inputs_inside_a_layer() -> None:
+    class FilterGradient(tf.keras.layers.Layer):
+        def call(self, x, dy):
+            return plugin.conv2d_backprop_filter_v2(x, tf.zeros([2, 2, 1, 1], x.dtype), dy, [1, 1, 1, 1], "VALID")
+
+    x, dy = tf.keras.Input([2, 3, 1]), tf.keras.Input([1, 2, 1])
+    model = tf.keras.Model([x, dy], FilterGradient()(x, dy))
+    dw = model([tf.ones([5, 2, 3, 1]), tf.ones([5, 1, 2, 1])])
+    np.testing.assert_array_equal(dw, np.full([2, 2, 1, 1], 10.0))
+
+
+def test_library_path_alone_is_enough() -> None:
+    """A program without this package: a fresh process, a v1 Session, a placeholder of unknown batch."""
+    program = """
+import sys, numpy as np, tensorflow as tf
+tf.load_op_library(sys.argv[1])
+with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    x = tf.compat.v1.placeholder(tf.float32, [None, 2, 3, 1])
+    dw = tf.compat.v1.conv2d_backprop_filter_v2(
+        x, tf.ones([2, 2, 1, 1]), tf.ones_like(x)[:, :1, :2], [1, 1, 1, 1], "VALID")
+    print(session.run(dw, {x: np.ones([7, 2, 3, 1])}).ravel().tolist())
+assert "tensorflow_conv_backprop" not in sys.modules
+"""
+    command = [sys.executable, "-c", program, plugin.library_path()]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd="/")
+    assert run.stdout.strip() == "[14.0, 14.0, 14.0, 14.0]", run.stderr
+
+
+def test_library_path_is_inside_the_package() -> None:
+    assert pathlib.Path(plugin.library_path()).parent == pathlib.Path(plugin.__file__).parent
+
+
+def test_algorithm_choice(auto_afterwards) -> None:
+    assert plugin.get_algorithm() == "auto"
+    plugin.set_algorithm("reference")
+    assert plugin.get_algorithm() == "reference"
+    with pytest.raises(ValueError, match="'fastest'"):
+        plugin.set_algorithm("fastest")
+    assert plugin.get_algorithm() == "reference"
+
+
+def test_algorithm_from_the_environment() -> None:
+    program = "import tensorflow_conv_backprop as plugin; print(plugin.get_algorithm())"
+    environment = {**os.environ, "TF_CONV_BACKPROP_ALGORITHM": "reference"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.stdout.strip() == "reference", run.stderr
+
+
+def test_run_counts(auto_afterwards) -> None:
+    conv = Convolution()
+    x, dy = conv.data("float32")
+    plugin.set_algorithm("reference")
+    plugin.reset_run_counts()
+    for _ in range(3):
+        plugin.conv2d_backprop_filter_v2(x, tf.zeros(conv.filter_shape), dy, **conv.attributes)
+    assert {name: count for name, count in plugin.run_counts().items() if count} == {"reference": 3}
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        Convolution(batch=8, image=(28, 28), channels=64, filters=64, padding="SAME"),
+        Convolution(batch=2, image=(9, 9), channels=6, filters=4, groups=2, data_format="NCHW"),
+        Convolution(padding="EXPLICIT", pads=((1, 2), (0, 3)), dilations=(2, 1)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_plan_says_what_then_runs(conv: Convolution, dtype: str) -> None:
+    plan = plugin.plan(conv.input_shape, conv.filter_shape, dtype=dtype, **conv.attributes)
+    x, dy = conv.data(dtype)
+    with tf.device("/CPU:0"):
+        plugin.reset_run_counts()
+        plugin.conv2d_backprop_filter_v2(x, tf.zeros(conv.filter_shape, dtype), dy, **conv.attributes)
+    assert plugin.run_counts()[plan.algorithm] == 1
+    assert plan.reason
+    assert str(plan).startswith(f"{plan.algorithm} ({plan.isa}): {plan.reason}")
+
+
+def test_plan_for_one_algorithm() -> None:
+    plan = plugin.plan([2, 9, 9, 3], [3, 3, 3, 4], [1, 1, 1, 1], "SAME", algorithm="reference")
+    assert plan.algorithm == "reference"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_shape": [2, 9, 9]}, r"input_shape must have 4 elements, got \[2, 9, 9\]"),
+        ({"strides": [1, 1]}, r"strides must have 4 elements, got \[1, 1\]"),
+        ({"strides": [1, 0, 1, 1]}, "strides"),
+        ({"padding": "FULL"}, "padding must be one of VALID, SAME, EXPLICIT, got 'FULL'"),
+        ({"data_format": "CHWN"}, "data_format must be one of NHWC, NCHW, got 'CHWN'"),
+        ({"dtype": "int32"}, "dtype must be one of .*, got 'int32'"),
+        ({"filter_shape": [3, 3, 2, 4]}, "2"),
+        ({"algorithm": "fastest"}, "fastest"),
+    ],
+)
+def test_plan_rejects(change, message: str) -> None:
+    arguments = {"input_shape": [2, 9, 9, 3], "filter_shape": [3, 3, 3, 4], "strides": [1, 1, 1, 1], "padding": "SAME"}
+    with pytest.raises(ValueError, match=message):
+        plugin.plan(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"strides": 1, "padding": "SAME"},
+        {"strides": [2], "padding": "VALID"},
+        {"strides": (2, 3), "padding": "SAME"},
+        {"strides": [1, 2, 1, 1], "padding": [[0, 0], [1, 2], [0, 3], [0, 0]]},
+        {"strides": 1, "padding": "VALID", "dilations": 2},
+        {"strides": 1, "padding": "VALID", "dilations": [1, 2]},
+    ],
+)
+def test_conv2d_takes_what_tf_nn_conv2d_takes(arguments) -> None:
+    generator = np.random.default_rng(0)
+    x = tf.constant(generator.standard_normal([2, 3, 7, 8, 4]), tf.float32)
+    w = tf.constant(generator.standard_normal([3, 2, 4, 5]), tf.float32)
+    np.testing.assert_array_equal(plugin.conv2d(x[0], w, **arguments), tf.nn.conv2d(x[0], w, **arguments))
+    np.testing.assert_array_equal(plugin.conv2d(x, w, **arguments), tf.nn.conv2d(x, w, **arguments))
+
+
+def test_conv2d_in_nchw() -> None:
+    generator = np.random.default_rng(0)
+    x, w = generator.standard_normal([2, 7, 8, 4]), generator.standard_normal([3, 2, 2, 6])
+    explicit = [[0, 0], [1, 2], [0, 3], [0, 0]]
+    expected = plugin.conv2d(x, w, [2, 1], explicit, dilations=[1, 2])
+    order = [explicit[i] for i in (0, 3, 1, 2)]
+    actual = plugin.conv2d(tf.transpose(x, [0, 3, 1, 2]), w, [2, 1], order, data_format="NCHW", dilations=[1, 2])
+    np.testing.assert_allclose(tf.transpose(actual, [0, 2, 3, 1]), expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strides": [1, 1, 1], "padding": "SAME"}, r"strides must be 1, 2 or 4 integers, got \[1, 1, 1\]"),
+        ({"strides": 1, "padding": "SAME", "dilations": []}, "dilations must be 1, 2 or 4 integers"),
+        ({"strides": 1, "padding": "EXPLICIT"}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
+        ({"strides": 1, "padding": [[0, 0], [1, 1]]}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
+        ({"strides": 1, "padding": "SAME", "data_format": "HWCN"}, "data_format must be 'NHWC' or 'NCHW', got 'HWCN'"),
+    ],
+)
+def test_conv2d_rejects(arguments, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plugin.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([2, 2, 1, 1]), **arguments)

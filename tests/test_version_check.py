@@ -1,0 +1,57 @@
+"""A library that was built for another TensorFlow must not be opened."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+import tensorflow_conv_backprop as plugin
+from tensorflow_conv_backprop import library
+
+
+@pytest.mark.parametrize(
+    ("built_for", "running"), [("2.21.0", "2.21.0"), ("2.21.0", "2.21.1"), ("2.21.0", "2.21.0-rc1"), ("2.9.0", "2.9.3")]
+)
+def test_same_minor_version(built_for: str, running: str) -> None:
+    library.check_tensorflow_version(built_for, running)
+
+
+@pytest.mark.parametrize(("built_for", "running"), [("2.21.0", "2.20.0"), ("2.2.0", "2.21.0"), ("2.21.0", "3.21.0")])
+def test_other_minor_version(built_for: str, running: str) -> None:
+    with pytest.raises(ImportError, match=f"with {built_for}.*but TensorFlow {running} is running"):
+        library.check_tensorflow_version(built_for, running)
+
+
+def imported(package: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    program = f"import sys; sys.path.insert(0, {str(package.parent)!r}); import tensorflow_conv_backprop"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def package(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the package, with a library that cannot be opened."""
+    original = pathlib.Path(plugin.__file__).parent
+    copy = tmp_path / "tensorflow_conv_backprop"
+    shutil.copytree(original, copy, ignore=shutil.ignore_patterns("*.so", "_build_info.py", "__pycache__"))
+    (copy / pathlib.Path(plugin.library_path()).name).write_text("not a library")
+    return copy
+
+
+def test_import_says_what_to_install(package: pathlib.Path) -> None:
+    (package / "_build_info.py").write_text("TENSORFLOW_VERSION = '2.3.4'\nVERSION = '5.6.7'\nCUDA_VERSION = None\n")
+    run = imported(package)
+    assert run.returncode == 1
+    message = run.stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: tensorflow-conv-backprop 5.6.7 was built for TensorFlow 2.3 (with 2.3.4)")
+    assert f"TensorFlow {tf.version.VERSION} is running" in message
+    assert "pip install 'tensorflow==2.3.*'" in message
+
+
+def test_import_before_the_build(package: pathlib.Path) -> None:
+    run = imported(package)
+    assert run.returncode == 1
+    assert run.stderr.strip().splitlines()[-1].startswith("ImportError: the library of tensorflow_conv_backprop is not")
