@@ -60,6 +60,10 @@ std::string PlanJson(const WgradRequest& request, const std::string& algorithm_n
       ParseAlgorithm(algorithm_name, &algorithm) ? Status() : InvalidArgument("unknown algorithm " + algorithm_name);
   Problem problem;
   if (status.ok()) status = PlannedProblem(request, &problem);
+  if (status.ok()) {
+    Plan plan;
+    status = MakePlan(problem, algorithm, BestIsa(), &plan);
+  }
   if (!status.ok()) return "{\"error\": " + JsonString(status.message()) + "}";
   return ExplainPlan(problem, algorithm);
 }
