@@ -1,27 +1,32 @@
 #include "tf_ops/wgrad/cpu/engine.h"
 
+#include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/reference.h"
+#include "tf_ops/wgrad/cpu/transpose.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
 
 namespace wgrad {
 namespace {
 
+Status AllocateScratch(size_t bytes, Scratch* scratch, char** memory) {
+  *memory = nullptr;
+  if (bytes == 0) return Status();
+  *memory = static_cast<char*>(scratch->Allocate(bytes));
+  if (*memory != nullptr) return Status();
+  return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
+}
+
 // `exact` receives whether every Inf and NaN of dW is one of the definition.
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, Executor* executor, Scratch* scratch, bool* exact) {
-  *exact = true;
-  char* shared = nullptr;
-  const size_t bytes = plan.shared_bytes + plan.worker_bytes * executor->workers();
-  if (bytes > 0) {
-    shared = static_cast<char*>(scratch->Allocate(bytes));
-    if (shared == nullptr) {
-      return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
-    }
-  }
+  char* shared;
+  const Status status = AllocateScratch(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, &shared);
+  if (!status.ok()) return status;
   char* workers = shared + plan.shared_bytes;
+  *exact = true;
   switch (plan.algorithm) {
     case Algorithm::kDirect:
       *exact = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
@@ -38,6 +43,22 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
   return Status();
 }
 
+// Points input and out_backprop to NHWC copies.
+Status Transpose(const Problem& p, const Isa& isa, const void** input, const void** out_backprop, Executor* executor,
+                 Scratch* scratch) {
+  const int64_t element_size = ElementSize(p.dtype);
+  const int64_t input_bytes = AlignedBytes(InputElements(p) * element_size);
+  char* copies;
+  const Status status = AllocateScratch(input_bytes + AlignedBytes(OutputElements(p) * element_size), scratch, &copies);
+  if (!status.ok()) return status;
+  TransposeToNHWC(isa, element_size, p.batch, p.in_channels, p.in_height * p.in_width, *input, copies, executor);
+  *input = copies;
+  TransposeToNHWC(isa, element_size, p.batch, p.out_channels, p.out_height * p.out_width, *out_backprop,
+                  copies + input_bytes, executor);
+  *out_backprop = copies + input_bytes;
+  return Status();
+}
+
 }  // namespace
 
 Status ComputeFilterGradient(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
@@ -46,6 +67,10 @@ Status ComputeFilterGradient(const Problem& problem, const void* input, const vo
   Status status = MakePlan(problem, algorithm, BestIsa(), &plan);
   if (!status.ok()) return status;
   if (ran != nullptr) *ran = plan.algorithm;
+  if (plan.transpose) {
+    status = Transpose(problem, *plan.isa, &input, &out_backprop, executor, scratch);
+    if (!status.ok()) return status;
+  }
   bool exact;
   status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &exact);
   if (!status.ok() || exact) return status;

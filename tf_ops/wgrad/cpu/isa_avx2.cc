@@ -6,7 +6,7 @@
 namespace wgrad {
 
 const Isa& Avx2() {
-  static const Isa isa = {"avx2", avx2::kVectorBytes, avx2::MakeKernels<float>(), avx2::MakeKernels<double>()};
+  static const Isa isa = avx2::MakeIsa("avx2");
   return isa;
 }
 

@@ -6,7 +6,7 @@
 namespace wgrad {
 
 const Isa& Avx512() {
-  static const Isa isa = {"avx512", avx512::kVectorBytes, avx512::MakeKernels<float>(), avx512::MakeKernels<double>()};
+  static const Isa isa = avx512::MakeIsa("avx512");
   return isa;
 }
 

@@ -6,8 +6,7 @@
 namespace wgrad {
 
 const Isa& Portable() {
-  static const Isa isa = {"portable", portable::kVectorBytes, portable::MakeKernels<float>(),
-                          portable::MakeKernels<double>()};
+  static const Isa isa = portable::MakeIsa("portable");
   return isa;
 }
 

@@ -82,9 +82,14 @@ struct Kernels {
   SpreadLanes<T> spread[4];  // by the DataType of the source
 };
 
+// to[column * to_stride + row] = from[row * from_stride + column]; strides in elements.
+using TransposeMatrix = void (*)(const void* from, int64_t from_stride, int64_t rows, int64_t columns, void* to,
+                                 int64_t to_stride);
+
 struct Isa {
   const char* name;
   int vector_bytes;
+  TransposeMatrix transpose16, transpose32, transpose64;
   Kernels<float> f32;
   Kernels<double> f64;
 };

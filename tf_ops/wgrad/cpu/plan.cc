@@ -11,7 +11,6 @@ namespace {
 using Candidate = const char* (*)(const Problem& problem, const Isa& isa, Plan* plan);
 
 const char* Direct(const Problem& problem, const Isa& isa, Plan* plan) {
-  if (problem.layout != Layout::kNHWC) return "reads NHWC only";
   if (OutputElements(problem) == 0 || InputElements(problem) == 0) return "nothing to sum";
   plan->reason = "implicit GEMM over packed pixels";
   PlanDirect(problem, isa, false, plan);
@@ -28,7 +27,6 @@ const char* FusedDirect(const Problem& problem, const Isa& isa, Plan* plan) {
 }
 
 const char* Winograd(const Problem& problem, const Isa& isa, Plan* plan) {
-  if (problem.layout != Layout::kNHWC) return "reads NHWC only";
   if (OutputElements(problem) == 0 || InputElements(problem) == 0) return "nothing to sum";
   if (problem.filter_height != 3 || problem.filter_width != 3) return "the filter is not 3 x 3";
   if (problem.stride_height != 1 || problem.stride_width != 1) return "the stride is not 1";
@@ -39,15 +37,19 @@ const char* Winograd(const Problem& problem, const Isa& isa, Plan* plan) {
 }
 
 const char* Depthwise(const Problem& problem, const Isa& isa, Plan* plan) {
-  if (problem.layout != Layout::kNHWC) return "reads NHWC only";
   if (OutputElements(problem) == 0 || InputElements(problem) == 0) return "nothing to sum";
   if (problem.groups == 1) return "the problem has one group";
+  const int64_t lanes = isa.vector_bytes / (problem.dtype == DataType::kFloat64 ? 8 : 4);
+  if (problem.filter_channels >= 4 && problem.out_channels / problem.groups >= lanes) {
+    return "each group fills a tile of the direct algorithm";
+  }
   plan->reason = "groups too thin for the direct algorithm's tiles";
   PlanDepthwise(problem, isa, plan);
   return nullptr;
 }
 
 const char* Reference(const Problem&, const Isa&, Plan* plan) {
+  plan->transpose = false;
   plan->reason = "takes every problem";
   return nullptr;
 }
@@ -72,6 +74,7 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
     *plan = Plan();
     plan->algorithm = entry.algorithm;
     plan->isa = &isa;
+    plan->transpose = problem.layout == Layout::kNCHW;
     declined = entry.candidate(problem, isa, plan);
     if (declined == nullptr) return Status();
   }
@@ -81,7 +84,9 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
 void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {
   *plan = Plan();
   plan->isa = &isa;
-  plan->algorithm = Direct(problem, isa, plan) == nullptr ? Algorithm::kDirect : Algorithm::kReference;
+  plan->transpose = problem.layout == Layout::kNCHW;
+  plan->algorithm = Algorithm::kDirect;
+  Direct(problem, isa, plan);
 }
 
 std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {

@@ -64,6 +64,7 @@ struct Plan {
   DirectPlan direct = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
+  bool transpose = false;  // X and dY to NHWC first, which all algorithms but the reference read
   int64_t tasks = 1;
   size_t shared_bytes = 0;
   size_t worker_bytes = 0;
@@ -72,7 +73,7 @@ struct Plan {
 // `algorithm` is kAuto or the one that must run. Fills `plan`, or says why the algorithm cannot do the problem.
 Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan);
 
-// The best plan whose sums are those of the definition, term by term.
+// The plan whose sums are those of the definition, term by term, for a problem that some other plan has computed.
 void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan);
 
 // A JSON object: "algorithm", "reason", "isa", "blocking" (object), "workspace_bytes" (object: "shared", "per_worker"),

@@ -1,0 +1,74 @@
+#ifndef TF_OPS_WGRAD_CPU_TRANSPOSE_KERNEL_H_
+#define TF_OPS_WGRAD_CPU_TRANSPOSE_KERNEL_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "tf_ops/wgrad/cpu/simd.h"
+
+namespace wgrad::WGRAD_ISA {
+namespace {
+
+// Lanes of the vectors that exchange runs of kRun elements between two rows of a square: lane i of the first comes from
+// the first row where i lies in an even run, otherwise from the even run before it in the second row.
+template <typename Bits, int kRun>
+struct ExchangeLanes {
+  Vector<Bits> first, second;
+  constexpr ExchangeLanes() : first(), second() {
+    constexpr int kCount = kLanes<Bits>;
+    for (int i = 0; i < kCount; ++i) {
+      const bool even = (i & kRun) == 0;
+      first[i] = static_cast<Bits>(even ? i : kCount + i - kRun);
+      second[i] = static_cast<Bits>(even ? i + kRun : kCount + i);
+    }
+  }
+};
+
+// Transposes a square of vectors in place by exchanging ever shorter runs.
+template <typename Bits, int kRun = kLanes<Bits> / 2>
+inline void TransposeSquare(Vector<Bits>* rows) {
+  if constexpr (kRun > 0) {
+    const ExchangeLanes<Bits, kRun> lanes;
+#pragma GCC unroll 32
+    for (int i = 0; i < kLanes<Bits>; ++i) {
+      if ((i & kRun) != 0) continue;
+      const Vector<Bits> first = rows[i], second = rows[i + kRun];
+      rows[i] = __builtin_shuffle(first, second, lanes.first);
+      rows[i + kRun] = __builtin_shuffle(first, second, lanes.second);
+    }
+    TransposeSquare<Bits, kRun / 2>(rows);
+  }
+}
+
+// to[column * to_stride + row] = from[row * from_stride + column]; strides in elements.
+template <typename Bits>
+void Transpose(const void* from_elements, int64_t from_stride, int64_t rows, int64_t columns, void* to_elements,
+               int64_t to_stride) {
+  constexpr int kSide = kLanes<Bits>;
+  const Bits* from = static_cast<const Bits*>(from_elements);
+  Bits* to = static_cast<Bits*>(to_elements);
+  const int64_t square_rows = rows - rows % kSide, square_columns = columns - columns % kSide;
+  for (int64_t column = 0; column < square_columns; column += kSide) {
+    for (int64_t row = 0; row < square_rows; row += kSide) {
+      Vector<Bits> square[kSide];
+      for (int i = 0; i < kSide; ++i) {
+        const Bits* element = from + (row + i) * from_stride + column;
+        // Two squares ahead in every row: too many streams for the hardware's prefetchers.
+        __builtin_prefetch(element + 2 * kSide);
+        square[i] = Load(element);
+      }
+      TransposeSquare<Bits>(square);
+      for (int i = 0; i < kSide; ++i) Store(square[i], to + (column + i) * to_stride + row);
+    }
+  }
+  for (int64_t column = 0; column < columns; ++column) {
+    for (int64_t row = column < square_columns ? square_rows : 0; row < rows; ++row) {
+      to[column * to_stride + row] = from[row * from_stride + column];
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wgrad::WGRAD_ISA
+
+#endif  // TF_OPS_WGRAD_CPU_TRANSPOSE_KERNEL_H_
