@@ -1,9 +1,9 @@
 # The commands of this project. Each sets up what it needs; tools/setup.sh says which variables choose Python,
-# TensorFlow and Bazel.
+# TensorFlow and Bazel, third_party/cuda/cuda_configure.bzl which choose the CUDA toolkit: CUDA=0 builds without.
 PYTHON_IN_VENV := .venv/bin/python
 PACKAGE := python/tensorflow_conv_backprop
 
-.PHONY: build demo test wheel bench setup clean
+.PHONY: build demo test test-gpu wheel bench setup clean
 
 build: setup
 	.venv/bin/bazel build //$(PACKAGE)
@@ -15,6 +15,10 @@ demo: build
 test: build
 	.venv/bin/bazel test //...
 	$(PYTHON_IN_VENV) -m pytest
+
+# PYTHON: one that has PyTorch with CUDA.
+test-gpu:
+	$(or $(PYTHON),python3) tests/gpu/run.py
 
 wheel:
 	./build_pip_pkg.sh

@@ -1,0 +1,94 @@
+"""The problems that are checked: every dtype x layout x alignment x stride x dilation x padding x group class."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from problem import DTYPES, LAYOUTS, Problem, make_problem
+
+# (in, out) channels of a group, by the widest load that both are multiples of.
+ALIGNED_CHANNELS = {8: (16, 24), 4: (12, 20), 2: (6, 10), 1: (3, 5)}
+# groups, and the channels of one where they are not those of the alignment class
+GROUP_CLASSES = {"one": (1, None), "wide": (2, (16, 32)), "thin": (6, (4, 4)), "depthwise": (40, (1, 1))}
+STRIDES = ((1, 1), (2, 2), (3, 1))
+DILATIONS = ((1, 1), (2, 3))
+PADDINGS = {"valid": ((0, 0), (0, 0)), "same": ((1, 1), (1, 1)), "uneven": ((0, 2), (3, 1))}
+# Split-K slices, 0 for as many as the planner wants.
+SLICES = (0, 1, 7)
+
+
+def contract_problems() -> Iterator[Problem]:
+    """Small ones, for exhaustiveness."""
+    for dtype, layout, stride, dilation, padding in itertools.product(
+        DTYPES, LAYOUTS, STRIDES, DILATIONS, PADDINGS.values()
+    ):
+        window = {"batch": 3, "size": (11, 13), "filter_size": (3, 3), "stride": stride, "dilation": dilation}
+        for channels in ALIGNED_CHANNELS.values():
+            yield make_problem(dtype, group_channels=channels, padding=padding, layout=layout, **window)
+        for groups, channels in list(GROUP_CLASSES.values())[1:]:
+            yield make_problem(dtype, group_channels=channels, groups=groups, padding=padding, layout=layout, **window)
+
+
+def wide_problems() -> Iterator[Problem]:
+    """Larger than every tile, in each dimension, with remainders."""
+    for dtype in DTYPES:
+        yield make_problem(
+            dtype, batch=5, size=(29, 31), filter_size=(3, 3), group_channels=(72, 264), padding=((1, 1), (1, 1))
+        )
+        yield make_problem(dtype, batch=9, size=(33, 35), filter_size=(1, 1), group_channels=(264, 136))
+        yield make_problem(
+            dtype, batch=4, size=(64, 64), filter_size=(7, 7), group_channels=(3, 64), stride=(2, 2),
+            padding=((2, 3), (2, 3)),
+        )  # fmt: skip
+
+
+# (input size, in channels, out channels, filter size, stride, how often ResNet-50 has it)
+_RESNET50 = (
+    (224, 3, 64, 7, 2, 1),
+    (56, 64, 64, 1, 1, 1),
+    (56, 64, 64, 3, 1, 3),
+    (56, 64, 256, 1, 1, 4),
+    (56, 256, 64, 1, 1, 2),
+    (56, 256, 128, 1, 1, 1),
+    (56, 128, 128, 3, 2, 1),
+    (56, 256, 512, 1, 2, 1),
+    (28, 128, 512, 1, 1, 4),
+    (28, 512, 128, 1, 1, 3),
+    (28, 128, 128, 3, 1, 3),
+    (28, 512, 256, 1, 1, 1),
+    (28, 256, 256, 3, 2, 1),
+    (28, 512, 1024, 1, 2, 1),
+    (14, 256, 1024, 1, 1, 6),
+    (14, 1024, 256, 1, 1, 5),
+    (14, 256, 256, 3, 1, 5),
+    (14, 1024, 512, 1, 1, 1),
+    (14, 512, 512, 3, 2, 1),
+    (14, 1024, 2048, 1, 2, 1),
+    (7, 512, 2048, 1, 1, 3),
+    (7, 2048, 512, 1, 1, 2),
+    (7, 512, 512, 3, 1, 2),
+)
+
+
+def resnet50_layers(dtype: str, batch: int) -> Iterator[tuple[str, Problem]]:
+    """(name, problem) of every different convolution of ResNet-50, NHWC, padded alike on both sides."""
+    for size, channels, filters, window, stride, _ in _RESNET50:
+        half = window // 2
+        yield (
+            f"{size}x{size} {channels}->{filters} {window}x{window}/{stride}",
+            make_problem(
+                dtype,
+                batch=batch,
+                size=(size, size),
+                filter_size=(window, window),
+                group_channels=(channels, filters),
+                stride=(stride, stride),
+                padding=((half, half), (half, half)),
+            ),
+        )
+
+
+def resnet50_convolutions() -> int:
+    """Convolutions in the network, to check the table above by."""
+    return sum(count for *_, count in _RESNET50)

@@ -1,0 +1,91 @@
+"""The results, and how they read as Markdown. The numbers come from one run on one machine, which the heading names."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass
+class Outcome:
+    case: str
+    plan: str
+    error: float
+    allowed: float
+    failure: str = ""  # empty where all is well
+
+
+@dataclasses.dataclass
+class Timing:
+    layer: str
+    dtype: str
+    batch: int
+    tf32: bool
+    own_plan: str  # the fastest of the engine's own kernels
+    own_ms: float
+    cudnn_ms: float
+    own_tflops: float
+    cudnn_tflops: float
+
+    @property
+    def own_ratio(self) -> float:
+        """Above 1 where the engine's own kernels are faster than cuDNN."""
+        return self.cudnn_ms / self.own_ms
+
+    @property
+    def ratio(self) -> float:
+        """With cuDNN among the candidates, which the faster of the two then is."""
+        return self.cudnn_ms / min(self.own_ms, self.cudnn_ms)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(sum(math.log(value) for value in values) / len(values))
+
+
+def correctness_section(outcomes: Sequence[Outcome]) -> list[str]:
+    failures = [outcome for outcome in outcomes if outcome.failure]
+    lines = ["## Correctness", "", f"{len(outcomes) - len(failures)} of {len(outcomes)} checks passed.", ""]
+    if failures:
+        lines += ["| problem | plan | error | allowed | failure |", "|---|---|---|---|---|"]
+        lines += [f"| {f.case} | {f.plan} | {f.error:.2e} | {f.allowed:.2e} | {f.failure} |" for f in failures]
+        lines.append("")
+    return lines
+
+
+def performance_section(timings: Sequence[Timing], peaks: dict[str, float]) -> list[str]:
+    lines = ["## ResNet-50 layers", ""]
+    for (dtype, tf32, batch), group in _grouped(timings).items():
+        arithmetic = dtype + (" (tf32)" if tf32 else "")
+        own = geometric_mean([timing.own_ratio for timing in group])
+        with_cudnn = geometric_mean([timing.ratio for timing in group])
+        summary = (
+            f"Geometric mean over cuDNN: {own:.2f}x by the own kernels, {with_cudnn:.2f}x with cuDNN among the "
+            f"candidates. A matrix product reaches {peaks[arithmetic]:.0f} TFLOP/s."
+        )
+        lines += [
+            f"### {arithmetic}, batch {batch}",
+            "",
+            summary,
+            "",
+            "| layer | own plan | own ms | own TFLOP/s | cuDNN ms | cuDNN TFLOP/s | own / cuDNN |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {t.layer} | {t.own_plan} | {t.own_ms:.3f} | {t.own_tflops:.1f} | {t.cudnn_ms:.3f} | "
+            f"{t.cudnn_tflops:.1f} | {t.own_ratio:.2f}x |"
+            for t in group
+        ]
+        lines.append("")
+    return lines
+
+
+def _grouped(timings: Sequence[Timing]) -> dict[tuple[str, bool, int], list[Timing]]:
+    groups: dict[tuple[str, bool, int], list[Timing]] = {}
+    for timing in timings:
+        groups.setdefault((timing.dtype, timing.tf32, timing.batch), []).append(timing)
+    return groups
+
+
+def sanitizer_section(results: dict[str, str]) -> list[str]:
+    return ["## compute-sanitizer", "", *(f"- {tool}: {result}" for tool, result in results.items()), ""]

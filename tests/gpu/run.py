@@ -1,0 +1,162 @@
+"""Checks and times the CUDA engine on this machine's GPU. Needs PyTorch with CUDA; neither Bazel nor TensorFlow.
+
+Writes results.json and results.md. Exit status: 0 all checks passed, 1 some failed, 2 it could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from engine import ROOT, Engine, EngineError, build, find_nvcc
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--library", type=pathlib.Path, help="a prebuilt engine library; compiled by default")
+    parser.add_argument("--build-dir", type=pathlib.Path, default=ROOT / "build/gpu", help="default: %(default)s")
+    parser.add_argument("--architecture", default="native", help="nvcc's -arch; default: the GPU of this machine")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="files to compile at once")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu", help="folder of the results")
+    parser.add_argument("--only", choices=["build", "correctness", "performance", "sanitizer", "subset"])
+    return parser.parse_args()
+
+
+def _why_no_gpu() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "PyTorch is not installed: pip install torch"
+    if torch.version.cuda is None:
+        return "this PyTorch is built without CUDA"
+    return "" if torch.cuda.is_available() else "PyTorch sees no CUDA device"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _sanitizer() -> str | None:
+    beside = shutil.which("compute-sanitizer")
+    if beside:
+        return beside
+    try:
+        candidate = find_nvcc().parent / "compute-sanitizer"
+    except EngineError:
+        return None
+    return str(candidate) if candidate.exists() else None
+
+
+def _run_sanitizers(library: pathlib.Path) -> dict[str, str]:
+    """Each tool over the subset of the checks in a process of its own."""
+    program = _sanitizer()
+    if program is None:
+        return {tool: "not run: no compute-sanitizer found" for tool in ("memcheck", "racecheck")}
+    results = {}
+    for tool in ("memcheck", "racecheck"):
+        _say(f"compute-sanitizer {tool}")
+        script = [sys.executable, __file__, "--library", str(library), "--only", "subset"]
+        # The caching allocator would hide accesses between two of its tensors.
+        environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+        result = subprocess.run(
+            [program, "--tool", tool, "--error-exitcode", "99", *script],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        results[tool] = "passed" if result.returncode == 0 else f"FAILED\n\n```\n{result.stdout[-4000:]}\n```"
+    return results
+
+
+def _subset(engine: Engine) -> int:
+    import correctness
+
+    failures = [outcome for outcome in correctness.run_subset(engine) if outcome.failure]
+    for outcome in failures:
+        _say(f"{outcome.failure}: {outcome.case}, {outcome.plan}")
+    return 1 if failures else 0
+
+
+def _heading() -> tuple[str, dict]:
+    import torch
+
+    properties = torch.cuda.get_device_properties(0)
+    facts = {
+        "device": properties.name,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "date": datetime.date.today().isoformat(),
+    }
+    return f"# GPU results: {facts['device']}, {facts['date']}", facts
+
+
+def _run(arguments: argparse.Namespace, library: pathlib.Path) -> int:
+    engine = Engine(library)
+    if arguments.only == "subset":
+        return _subset(engine)
+    import correctness
+    import performance
+    import report
+
+    title, facts = _heading()
+    results: dict = {"environment": facts}
+    lines = [title, "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
+    failed = False
+    if arguments.only in (None, "correctness"):
+        outcomes = []
+        for outcome in correctness.run_all(engine):
+            outcomes.append(outcome)
+            if len(outcomes) % 500 == 0:
+                _say(f"{len(outcomes)} checks, {sum(bool(o.failure) for o in outcomes)} failed")
+        failed = any(outcome.failure for outcome in outcomes)
+        results["correctness"] = [dataclasses.asdict(outcome) for outcome in outcomes]
+        lines += report.correctness_section(outcomes)
+    if arguments.only in (None, "sanitizer"):
+        results["sanitizer"] = _run_sanitizers(library)
+        failed = failed or any(result.startswith("FAILED") for result in results["sanitizer"].values())
+        lines += report.sanitizer_section(results["sanitizer"])
+    if arguments.only in (None, "performance"):
+        timings = []
+        for timing in performance.run_all(engine):
+            timings.append(timing)
+            _say(f"{timing.dtype} batch {timing.batch} {timing.layer}: {timing.own_ratio:.2f}x cuDNN")
+        arithmetics = dict.fromkeys((timing.dtype, timing.tf32) for timing in timings)
+        peaks = {
+            dtype + (" (tf32)" if tf32 else ""): performance.peak_tflops(dtype, tf32) for dtype, tf32 in arithmetics
+        }
+        results["performance"] = [dataclasses.asdict(timing) for timing in timings]
+        results["peak_tflops"] = peaks
+        lines += report.performance_section(timings, peaks)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "results.json").write_text(json.dumps(results, indent=1))
+    (arguments.out / "results.md").write_text("\n".join(lines))
+    _say(
+        f"wrote {arguments.out / 'results.md'} and results.json; " + ("some checks FAILED" if failed else "all passed")
+    )
+    return 1 if failed else 0
+
+
+def main() -> int:
+    arguments = _arguments()
+    why_not = "" if arguments.only == "build" else _why_no_gpu()
+    if why_not:
+        _say(f"test-gpu: {why_not}; nothing was checked")
+        return 2
+    try:
+        library = arguments.library or build(arguments.build_dir, arguments.architecture, arguments.jobs, _say)
+        return 0 if arguments.only == "build" else _run(arguments, library)
+    except EngineError as error:
+        _say(f"test-gpu: {error}")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
