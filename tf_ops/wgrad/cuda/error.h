@@ -12,6 +12,7 @@ namespace wgrad::cuda {
 // The status of a CUDA call; `what` names it to the user.
 inline Status Check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return Status();
+  cudaGetLastError();  // which would keep the error and blame the next launch for it
   const Code code = error == cudaErrorMemoryAllocation ? Code::kResourceExhausted : Code::kInternal;
   return Status(code, std::string("CUDA: ") + what + ": " + cudaGetErrorString(error));
 }

@@ -18,7 +18,11 @@ Stopwatch::Stopwatch(Stream stream) {
   cudaEvent_t start = nullptr, stop = nullptr;
   if (cudaEventCreate(&start) == cudaSuccess) start_ = start;
   if (cudaEventCreate(&stop) == cudaSuccess) stop_ = stop;
-  if (active()) cudaEventRecord(Event(start_), static_cast<cudaStream_t>(stream));
+  if (active()) {
+    cudaEventRecord(Event(start_), static_cast<cudaStream_t>(stream));
+  } else {
+    cudaGetLastError();  // a time that cannot be taken is no failure of the launch that follows
+  }
 }
 
 Stopwatch::~Stopwatch() {
@@ -32,11 +36,12 @@ void Stopwatch::Stop(Stream stream) {
 
 std::optional<float> Stopwatch::Milliseconds() const {
   float milliseconds;
-  if (!active() || cudaEventQuery(Event(stop_)) != cudaSuccess ||
-      cudaEventElapsedTime(&milliseconds, Event(start_), Event(stop_)) != cudaSuccess) {
-    return std::nullopt;
+  if (active() && cudaEventQuery(Event(stop_)) == cudaSuccess &&
+      cudaEventElapsedTime(&milliseconds, Event(start_), Event(stop_)) == cudaSuccess) {
+    return milliseconds;
   }
-  return milliseconds;
+  cudaGetLastError();  // "not ready" counts as an error, for which the next launch would be blamed
+  return std::nullopt;
 }
 
 }  // namespace wgrad::cuda
