@@ -25,13 +25,18 @@ class ConvAttributes:
     @classmethod
     def of(cls, op: Any) -> ConvAttributes:
         """Those of an op that is being differentiated, in a graph or on a tape."""
+
+        def attribute(name: str, default: Any) -> Any:
+            value = op.get_attr(name)
+            return default if value is None else value  # a tape keeps the None that tf.nn.convolution passes
+
         return cls(
             strides=tuple(op.get_attr("strides")),
             padding=tf.compat.as_str(op.get_attr("padding")),
-            explicit_paddings=tuple(op.get_attr("explicit_paddings")),
-            data_format=tf.compat.as_str(op.get_attr("data_format")),
-            dilations=tuple(op.get_attr("dilations")),
-            use_cudnn_on_gpu=bool(op.get_attr("use_cudnn_on_gpu")),
+            explicit_paddings=tuple(attribute("explicit_paddings", ())),
+            data_format=tf.compat.as_str(attribute("data_format", "NHWC")),
+            dilations=tuple(attribute("dilations", (1, 1, 1, 1))),
+            use_cudnn_on_gpu=bool(attribute("use_cudnn_on_gpu", True)),
         )
 
     @property

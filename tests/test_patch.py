@@ -1,0 +1,312 @@
+"""patch_tensorflow: the convolutions it reaches, what it computes, and that it leaves no trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_conv_backprop as plugin
+from tensorflow.python.framework import ops
+
+PATCHED_OPS = ("Conv2D", "Conv2DBackpropInput")
+
+
+def registered() -> dict[str, Any]:
+    return {op: ops.gradient_registry.lookup(op) for op in PATCHED_OPS}
+
+
+STOCK = registered()
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_trace() -> Iterator[None]:
+    assert registered() == STOCK
+    yield
+    plugin.unpatch_tensorflow()
+    assert registered() == STOCK
+
+
+def runs() -> int:
+    return sum(plugin.run_counts().values())
+
+
+def normal(*shape: int, seed: int = 0) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(seed).standard_normal(shape), tf.float32)
+
+
+X = normal(2, 8, 9, 4)
+CONVOLUTIONS: dict[str, tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], tuple[int, ...]]] = {
+    "tf.nn.conv2d": (lambda x, w: tf.nn.conv2d(x, w, 2, "SAME"), (3, 3, 4, 5)),
+    "explicit padding": (lambda x, w: tf.nn.conv2d(x, w, 1, [[0, 0], [1, 2], [0, 3], [0, 0]]), (3, 3, 4, 5)),
+    "tf.nn.convolution": (lambda x, w: tf.nn.convolution(x, w, padding="VALID"), (2, 3, 4, 5)),
+    "tf.nn.conv2d_transpose": (lambda x, w: tf.nn.conv2d_transpose(x, w, [2, 16, 18, 5], 2), (3, 3, 5, 4)),
+    "tf.compat.v1.nn.conv2d": (lambda x, w: tf.compat.v1.nn.conv2d(x, w, [1, 1, 1, 1], "SAME"), (1, 1, 4, 5)),
+}
+
+
+def gradients(convolution: Callable[..., tf.Tensor], x: tf.Tensor, w: tf.Tensor) -> list[tf.Tensor]:
+    with tf.GradientTape() as tape:
+        tape.watch([x, w])
+        loss = tf.reduce_sum(tf.sin(convolution(x, w)))
+    return tape.gradient(loss, [x, w])
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["eager", "tf.function"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_functions(name: str, traced: bool) -> None:
+    convolution, filter_shape = CONVOLUTIONS[name]
+    w = normal(*filter_shape, seed=1)
+    expected = gradients(convolution, X, w)
+    before = runs()
+    with plugin.patched_tensorflow():
+        actual = (tf.function(gradients) if traced else gradients)(convolution, X, w)
+    assert runs() == before + 1
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        tf.keras.layers.Conv2D(5, 3, padding="same"),
+        tf.keras.layers.Conv2D(5, 3, strides=2, activation="relu"),
+        tf.keras.layers.SeparableConv2D(5, 3),
+        tf.keras.layers.Conv2DTranspose(5, 3, strides=2),
+        tf.keras.layers.Conv1D(5, 3),
+    ],
+    ids=["Conv2D same", "Conv2D strided", "SeparableConv2D", "Conv2DTranspose", "Conv1D"],
+)
+def test_keras_layers(layer: tf.keras.layers.Layer) -> None:
+    x = X[:, 0] if isinstance(layer, tf.keras.layers.Conv1D) else X
+    layer.build(x.shape)
+
+    def of_layer() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x) ** 2)
+        return tape.gradient(loss, layer.trainable_variables)
+
+    expected = of_layer()
+    before = runs()
+    with plugin.patched_tensorflow():
+        actual = of_layer()
+    assert runs() == before + 1
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * np.abs(e).max())
+
+
+def test_keras_fit() -> None:
+    def fitted() -> list[np.ndarray]:
+        tf.keras.utils.set_random_seed(0)
+        model = tf.keras.Sequential(
+            [tf.keras.layers.Conv2D(4, 3, activation="relu"), tf.keras.layers.Flatten(), tf.keras.layers.Dense(1)]
+        )
+        model.compile(optimizer=tf.keras.optimizers.SGD(1e-3), loss="mse", jit_compile=False)
+        model.fit(normal(16, 8, 9, 4), normal(16, 1), batch_size=4, epochs=2, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    expected = fitted()
+    before = runs()
+    with plugin.patched_tensorflow():
+        actual = fitted()
+    assert runs() == before + 8
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "filter_shape", [(3, 3, 4, 6), (3, 3, 2, 6), (3, 3, 1, 4)], ids=["dense", "grouped", "depthwise"]
+)
+def test_dilated_and_grouped_convolutions_train(filter_shape: tuple[int, ...], dtype: str) -> None:
+    """Stock TensorFlow on CPU runs them forward and has no gradient for them, float32 with oneDNN excepted."""
+    generator = np.random.default_rng(0)
+    x, w, dy = (
+        generator.integers(-2, 3, shape).astype(np.float64)
+        for shape in (X.shape, filter_shape, (2, 8, 9, filter_shape[3]))
+    )
+
+    def exact(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([x, w])
+            y = tf.nn.conv2d(x, w, 1, "SAME", dilations=2)
+        return tape.gradient(y, [x, w], output_gradients=dy)
+
+    def one_group_at_a_time() -> list[np.ndarray]:
+        """In float64 and without dilation: the dilated convolution of each quarter of the pixels is a plain one."""
+        groups = 4 // filter_shape[2]
+        dx, dw = np.zeros(x.shape), np.zeros(w.shape)
+        padded = np.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)])
+        dpadded = np.zeros_like(padded)
+        for kh, kw in np.ndindex(3, 3):
+            window = np.s_[:, 2 * kh : 2 * kh + 8, 2 * kw : 2 * kw + 9]
+            for g in range(groups):
+                c = np.s_[..., g * filter_shape[2] : (g + 1) * filter_shape[2]]
+                f = np.s_[..., g * filter_shape[3] // groups : (g + 1) * filter_shape[3] // groups]
+                dw[kh, kw][f] = np.einsum("nhwc,nhwf->cf", padded[window][c], dy[f])
+                dpadded[window][c] += np.einsum("nhwf,cf->nhwc", dy[f], w[kh, kw][f])
+        dx[:] = dpadded[:, 2:-2, 2:-2]
+        return [dx, dw]
+
+    with plugin.patched_tensorflow():
+        actual = exact(*(tf.constant(a, dtype) for a in (x, w, dy)))
+    for a, e in zip(actual, one_group_at_a_time(), strict=True):
+        np.testing.assert_allclose(a.numpy().astype(np.float64), e, rtol=2**-8 if dtype == "bfloat16" else 0)
+
+
+def test_second_order() -> None:
+    w = normal(3, 3, 4, 5, seed=1)
+
+    def norm_of_gradient() -> list[tf.Tensor]:
+        def squared(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+            return tf.add_n([tf.reduce_sum(g**2) for g in gradients(CONVOLUTIONS["tf.nn.conv2d"][0], x, w)])
+
+        return gradients(squared, X, w)
+
+    expected = norm_of_gradient()
+    with plugin.patched_tensorflow():
+        actual = norm_of_gradient()
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4 * np.abs(e).max())
+
+
+def test_conv2d_needs_no_patch() -> None:
+    w = normal(3, 3, 4, 5, seed=1)
+    expected = gradients(lambda x, w: tf.nn.conv2d(x, w, 2, "SAME"), X, w)
+    before = runs()
+    actual = gradients(lambda x, w: plugin.conv2d(x, w, 2, "SAME"), X, w)
+    assert runs() == before + 1
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
+
+
+def test_traced_functions_keep_their_gradient() -> None:
+    convolution, filter_shape = CONVOLUTIONS["tf.nn.conv2d"]
+    w = normal(*filter_shape)
+    stock, patched = (tf.function(lambda x, w: gradients(convolution, x, w)) for _ in range(2))
+    stock(X, w)
+    with plugin.patched_tensorflow():
+        patched(X, w)
+        before = runs()
+        stock(X, w)
+        assert runs() == before
+    patched(X, w)
+    assert runs() == before + 1
+
+
+def test_patch_twice_unpatch_once() -> None:
+    plugin.patch_tensorflow()
+    patched = registered()
+    assert all(patched[op] is not STOCK[op] for op in PATCHED_OPS)
+    plugin.patch_tensorflow()
+    assert registered() == patched
+    plugin.unpatch_tensorflow()
+    assert registered() == STOCK
+    plugin.unpatch_tensorflow()
+    assert registered() == STOCK
+
+
+def test_nested_contexts() -> None:
+    with plugin.patched_tensorflow():
+        patched = registered()
+        with pytest.raises(KeyError), plugin.patched_tensorflow():
+            raise KeyError
+        assert registered() == patched
+    assert registered() == STOCK
+
+
+def test_context_inside_of_patch() -> None:
+    plugin.patch_tensorflow()
+    with plugin.patched_tensorflow():
+        pass
+    assert registered() != STOCK
+
+
+def test_unpatch_inside_of_context_waits_for_its_end() -> None:
+    with plugin.patched_tensorflow():
+        plugin.patch_tensorflow()
+        plugin.unpatch_tensorflow()
+        assert registered() != STOCK
+    assert registered() == STOCK
+
+
+def test_contexts_of_many_threads() -> None:
+    barrier = threading.Barrier(8)
+    wrong: list[dict[str, Any]] = []
+
+    def enter_and_leave() -> None:
+        barrier.wait()
+        for _ in range(200):
+            with plugin.patched_tensorflow():
+                now = registered()
+                wrong.extend([now] if any(now[op] is STOCK[op] for op in PATCHED_OPS) else [])
+
+    threads = [threading.Thread(target=enter_and_leave) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert registered() == STOCK
+
+
+def test_another_gradient_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = lambda op, grad: [None, None]
+    with monkeypatch.context() as patch:
+        patch.setitem(ops.gradient_registry._registry["Conv2D"], "type", other)
+        with plugin.patched_tensorflow():
+            assert ops.gradient_registry.lookup("Conv2D") is not other
+        assert ops.gradient_registry.lookup("Conv2D") is other
+
+
+def test_replaced_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin.patch_tensorflow()
+    with monkeypatch.context() as patch:
+        patch.setitem(ops.gradient_registry._registry["Conv2D"], "type", lambda op, grad: [None, None])
+        before = registered()
+        with pytest.raises(RuntimeError, match="cannot restore the gradient of Conv2D: it was replaced after patching"):
+            plugin.unpatch_tensorflow()
+        assert registered() == before
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        {},
+        {"Conv2D": {"type": None, "location": None}},
+        {op: (None, None) for op in PATCHED_OPS},
+        None,
+    ],
+    ids=["empty", "one entry", "other entries", "none"],
+)
+def test_unknown_registry(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ops.gradient_registry, "_registry", registry)
+        with pytest.raises(
+            RuntimeError, match=f"gradient registry of TensorFlow {tf.version.VERSION} is not laid out as"
+        ):
+            plugin.patch_tensorflow()
+        with pytest.raises(RuntimeError), plugin.patched_tensorflow():
+            pass
+
+
+@pytest.mark.parametrize(("value", "patched"), [("1", True), ("0", False)])
+def test_environment(value: str, patched: bool) -> None:
+    program = """
+from tensorflow.python.framework import ops
+import tensorflow as tf
+before = ops.gradient_registry.lookup("Conv2D")
+import tensorflow_conv_backprop
+print(ops.gradient_registry.lookup("Conv2D") is not before)
+"""
+    environment = {**os.environ, "TF_CONV_BACKPROP_PATCH": value}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.stdout.strip() == str(patched), run.stderr

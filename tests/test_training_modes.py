@@ -1,0 +1,132 @@
+"""Training with the patch under the switches that TensorFlow and Keras have for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_conv_backprop as plugin
+
+X = np.random.default_rng(0).standard_normal([16, 8, 8, 3]).astype(np.float32)
+Y = (X.mean(axis=(1, 2, 3)) > 0).astype(np.float32)[:, np.newaxis]
+
+
+@pytest.fixture(autouse=True)
+def patched() -> Iterator[None]:
+    plugin.reset_run_counts()
+    with plugin.patched_tensorflow():
+        yield
+
+
+def trained(policy: str = "float32", epochs: int = 4) -> tuple[list[float], list[np.ndarray]]:
+    """Losses of the epochs and final weights of a small model; 2 convolutions, 4 steps an epoch."""
+    tf.keras.utils.set_random_seed(0)
+    layers = tf.keras.layers
+    model = tf.keras.Sequential(
+        [
+            layers.Conv2D(8, 3, activation="relu", dtype=policy),
+            layers.Conv2D(8, 3, strides=2, activation="relu", dtype=policy),
+            layers.Flatten(dtype=policy),
+            layers.Dense(1, dtype="float32"),
+        ]
+    )
+    optimizer = tf.keras.optimizers.SGD(0.02)
+    if policy == "mixed_float16":
+        optimizer = tf.keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer=optimizer, loss="mse", jit_compile=False)
+    losses = model.fit(X, Y, batch_size=4, epochs=epochs, shuffle=False, verbose=0).history["loss"]
+    return losses, model.get_weights()
+
+
+def runs() -> int:
+    return sum(plugin.run_counts().values())
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(policy: str) -> None:
+    losses, weights = trained(policy)
+    assert runs() == 2 * 4 * 4
+    assert losses[-1] < losses[0]
+    assert {w.dtype for w in weights} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(losses, trained("float32")[0], rtol=0.05)
+
+
+def test_run_functions_eagerly() -> None:
+    expected, _ = trained()
+    plugin.reset_run_counts()
+    tf.config.run_functions_eagerly(True)
+    try:
+        losses, _ = trained()
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert runs() == 2 * 4 * 4
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+
+
+def test_recompute_grad() -> None:
+    w = tf.Variable(tf.random.stateless_normal([3, 3, 3, 4], [1, 2]))
+
+    def block(x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(tf.nn.conv2d(x, w, 1, "SAME"))
+
+    def gradient(block) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(block(tf.constant(X)) ** 2)
+        return tape.gradient(loss, w)
+
+    expected = gradient(block)
+    assert runs() == 1
+    for function in (gradient, tf.function(gradient)):
+        np.testing.assert_allclose(function(tf.recompute_grad(block)), expected, rtol=1e-6)
+    assert runs() == 3
+
+
+def test_op_determinism() -> None:
+    """In a process of its own: the switch cannot be turned off."""
+    program = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, tensorflow as tf
+import tensorflow_conv_backprop as plugin
+from test_training_modes import trained
+tf.config.experimental.enable_op_determinism()
+with plugin.patched_tensorflow():
+    first, second = trained(), trained()
+assert first[0] == second[0]
+assert all(np.array_equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+print(sum(plugin.run_counts().values()))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program, os.path.dirname(__file__)],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert run.stdout.strip() == str(2 * 2 * 4 * 4), run.stderr
+
+
+def test_forward_mode_over_reverse_mode() -> None:
+    """A Hessian-vector product by forward differentiation of a patched gradient."""
+    x, w = tf.constant(X), tf.random.stateless_normal([3, 3, 3, 4], [1, 2])
+    direction = tf.random.stateless_normal(w.shape, [3, 4])
+
+    def gradient(w: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            loss = tf.reduce_sum(tf.sin(tf.nn.conv2d(x, w, 2, "SAME")))
+        return tape.gradient(loss, w)
+
+    with tf.autodiff.ForwardAccumulator(w, direction) as forward:
+        dw = gradient(w)
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        product = tf.reduce_sum(gradient(w) * direction)
+    expected = tape.gradient(product, w)  # reverse over reverse
+    np.testing.assert_allclose(forward.jvp(dw), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
