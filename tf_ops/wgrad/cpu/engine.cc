@@ -62,13 +62,14 @@ Status Transpose(const Problem& p, const Isa& isa, const void** input, const voi
 }  // namespace
 
 Status ComputeFilterGradient(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
-                             Algorithm algorithm, Executor* executor, Scratch* scratch, Algorithm* ran) {
+                             Algorithm algorithm, Executor* executor, Scratch* scratch, Algorithm* ran,
+                             const Isa& isa) {
   Plan plan;
-  Status status = MakePlan(problem, algorithm, BestIsa(), &plan);
+  Status status = MakePlan(problem, algorithm, isa, &plan);
   if (!status.ok()) return status;
   if (ran != nullptr) *ran = plan.algorithm;
   if (plan.transpose) {
-    status = Transpose(problem, *plan.isa, &input, &out_backprop, executor, scratch);
+    status = Transpose(problem, isa, &input, &out_backprop, executor, scratch);
     if (!status.ok()) return status;
   }
   bool exact;
@@ -76,7 +77,7 @@ Status ComputeFilterGradient(const Problem& problem, const void* input, const vo
   if (!status.ok() || exact) return status;
 
   // An Inf or NaN, or an overflow on the way, may have reached elements of dW that the definition keeps apart from it.
-  MakeExactPlan(problem, BestIsa(), &plan);
+  MakeExactPlan(problem, isa, &plan);
   if (ran != nullptr) *ran = plan.algorithm;
   return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &exact);
 }

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "tf_ops/wgrad/cpu/algorithm.h"
+#include "tf_ops/wgrad/cpu/isa.h"
 #include "tf_ops/wgrad/problem.h"
 #include "tf_ops/wgrad/status.h"
 
@@ -35,7 +36,8 @@ class Scratch {
 // cannot do the problem is kInvalidArgument with the reason. A Scratch that returns nullptr is kResourceExhausted.
 // `ran`, where given, receives the algorithm that ran.
 Status ComputeFilterGradient(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
-                             Algorithm algorithm, Executor* executor, Scratch* scratch, Algorithm* ran = nullptr);
+                             Algorithm algorithm, Executor* executor, Scratch* scratch, Algorithm* ran = nullptr,
+                             const Isa& isa = BestIsa());
 
 }  // namespace wgrad
 

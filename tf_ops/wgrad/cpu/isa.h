@@ -1,11 +1,15 @@
 #ifndef TF_OPS_WGRAD_CPU_ISA_H_
 #define TF_OPS_WGRAD_CPU_ISA_H_
 
+#include <vector>
+
 #include "tf_ops/wgrad/cpu/kernels.h"
 
 namespace wgrad {
 
-// The widest instruction set that was compiled in and that this processor and its operating system support.
+// What was compiled in and this processor and its operating system support, the widest first.
+std::vector<const Isa*> SupportedIsas();
+
 const Isa& BestIsa();
 
 template <typename T>

@@ -2,6 +2,7 @@
 #ifndef TF_OPS_WGRAD_CPU_KERNELS_H_
 #define TF_OPS_WGRAD_CPU_KERNELS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -24,7 +25,7 @@ using PackRows = void (*)(const void* source, const int64_t* offsets, int64_t co
                           int64_t pitch, int64_t slot, T* to);
 
 inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) {
-  return columns >= panel_width ? panel_width : (columns + lanes - 1) / lanes * lanes;
+  return std::min(panel_width, (columns + lanes - 1) / lanes * lanes);
 }
 
 // to[i] = the sum over s of partial[s * slice_stride + i], in the order of s, rounded to the result's type.

@@ -26,9 +26,9 @@ inline Vector<float> LoadWidened(const BFloat16* from) {
 }
 
 inline Vector<float> LoadWidened(const Half* from) {
-#if defined(__F16C__) && WGRAD_VECTOR_BYTES == 64
+#if WGRAD_VECTOR_BYTES == 64 && defined(__AVX512F__)
   return (Vector<float>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-#elif defined(__F16C__)
+#elif WGRAD_VECTOR_BYTES == 32 && defined(__F16C__)
   return (Vector<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 #else
   Vector<float> wide;

@@ -3,6 +3,7 @@
 #ifndef TF_OPS_WGRAD_CPU_PLAN_H_
 #define TF_OPS_WGRAD_CPU_PLAN_H_
 
+#include <functional>
 #include <string>
 
 #include "tf_ops/wgrad/cpu/algorithm.h"
@@ -71,16 +72,18 @@ struct Plan {
 };
 
 // `algorithm` is kAuto or the one that must run. Fills `plan`, or says why the algorithm cannot do the problem.
-Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan);
+// `declined`, where given, is told of each candidate that was asked before and declined, with its reason.
+Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan,
+                const std::function<void(Algorithm, const char* reason)>& declined = nullptr);
 
 // The plan whose sums are those of the definition, term by term, for a problem that some other plan has computed.
 void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan);
 
-// A JSON object: "algorithm", "reason", "isa", "blocking" (object), "workspace_bytes" (object: "shared", "per_worker"),
-// "tasks", and "declined" (list of {"algorithm", "reason"}).
+// A JSON object: "algorithm", "reason", "isa", "transpose", "blocking" (object), "workspace_bytes" (object: "shared",
+// "per_worker"), "tasks", and "declined" (list of {"algorithm", "reason"}); or {"error"}.
 std::string ExplainPlan(const Problem& problem, Algorithm algorithm);
 
-// A JSON object: "isa", "vector_bits", "l1d_bytes", "l2_bytes", "l3_bytes", "native_bfloat16_dot".
+// A JSON object: "isa", "vector_bits", "l1d_bytes", "l2_bytes", "l3_bytes".
 std::string DescribeCpu();
 
 }  // namespace wgrad

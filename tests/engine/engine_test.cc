@@ -1,0 +1,179 @@
+// Every algorithm, instruction set and type against the definition in float64, and the same bits for any number of
+// threads.
+#include "tf_ops/wgrad/cpu/engine.h"
+
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/engine/check.h"
+#include "tests/engine/problems.h"
+#include "tests/engine/wide.h"
+#include "tf_ops/wgrad/cpu/scalar.h"
+
+namespace {
+
+using namespace wgrad;
+
+class Threads : public Executor {
+ public:
+  explicit Threads(int count) : count_(count) {}
+  int workers() const override { return count_; }
+  void Run(int64_t tasks, const std::function<void(int64_t, int)>& run) override {
+    std::atomic<int64_t> next{0};
+    const auto work = [&](int worker) {
+      for (int64_t task; (task = next++) < tasks;) run(task, worker);
+    };
+    std::vector<std::thread> helpers;
+    for (int worker = 1; worker < count_; ++worker) helpers.emplace_back(work, worker);
+    work(0);
+    for (std::thread& helper : helpers) helper.join();
+  }
+
+ private:
+  int count_;
+};
+
+// Filled with NaN, so that an element that is read before it is written shows in dW.
+class Heap : public Scratch {
+ public:
+  void* Allocate(size_t bytes) override {
+    bytes = (bytes + 63) / 64 * 64;
+    void* memory = std::aligned_alloc(64, bytes);
+    std::memset(memory, 0xff, bytes);
+    blocks_.emplace_back(memory, std::free);
+    return memory;
+  }
+
+ private:
+  std::vector<std::unique_ptr<void, void (*)(void*)>> blocks_;
+};
+
+struct Tensor {
+  std::vector<char> bytes;
+  std::vector<double> values;  // as rounded to the type
+};
+
+double ValueAt(DataType dtype, const char* bytes, int64_t i) {
+  switch (dtype) {
+    case DataType::kFloat16:
+      return ToFloat(reinterpret_cast<const Half*>(bytes)[i]);
+    case DataType::kBFloat16:
+      return ToFloat(reinterpret_cast<const BFloat16*>(bytes)[i]);
+    case DataType::kFloat32:
+      return reinterpret_cast<const float*>(bytes)[i];
+    case DataType::kFloat64:
+      break;
+  }
+  return reinterpret_cast<const double*>(bytes)[i];
+}
+
+Tensor RandomTensor(DataType dtype, int64_t elements, uint64_t seed) {
+  Tensor tensor;
+  tensor.bytes.resize(elements * ElementSize(dtype));
+  for (int64_t i = 0; i < elements; ++i) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    const double value = static_cast<double>(static_cast<int64_t>(seed) >> 11) * 0x1p-52;
+    char* to = tensor.bytes.data() + i * ElementSize(dtype);
+    switch (dtype) {
+      case DataType::kFloat16:
+        *reinterpret_cast<Half*>(to) = ToHalf(static_cast<float>(value));
+        break;
+      case DataType::kBFloat16:
+        *reinterpret_cast<BFloat16*>(to) = ToBFloat16(static_cast<float>(value));
+        break;
+      case DataType::kFloat32:
+        *reinterpret_cast<float*>(to) = static_cast<float>(value);
+        break;
+      case DataType::kFloat64:
+        *reinterpret_cast<double*>(to) = value;
+    }
+    tensor.values.push_back(ValueAt(dtype, tensor.bytes.data(), i));
+  }
+  return tensor;
+}
+
+std::vector<char> Run(const Problem& p, const Tensor& x, const Tensor& dy, Algorithm algorithm, const Isa& isa,
+                      int threads, Algorithm* ran) {
+  std::vector<char> dw(FilterElements(p) * ElementSize(p.dtype), 0x55);
+  Threads executor(threads);
+  Heap heap;
+  const Status status =
+      ComputeFilterGradient(p, x.bytes.data(), dy.bytes.data(), dw.data(), algorithm, &executor, &heap, ran, isa);
+  if (!status.ok()) dw.clear();
+  return dw;
+}
+
+// Relative L2 error that the numerical contract allows: 1.5e-6 and 1e-14, plus one rounding to a 16-bit type.
+double Tolerance(DataType dtype) {
+  switch (dtype) {
+    case DataType::kFloat16:
+      return 0x1p-11 + 1.5e-6;
+    case DataType::kBFloat16:
+      return 0x1p-8 + 1.5e-6;
+    case DataType::kFloat32:
+      return 1.5e-6;
+    case DataType::kFloat64:
+      break;
+  }
+  return 1e-14;
+}
+
+void Test(Problem p, DataType dtype, Layout layout) {
+  p.dtype = dtype;
+  p.layout = layout;
+  const Tensor x = RandomTensor(dtype, InputElements(p), 1), dy = RandomTensor(dtype, OutputElements(p), 2);
+  // The reference algorithm in float64 is the definition; reference_test.cc checks it by hand.
+  Problem exact_problem = p;
+  exact_problem.dtype = DataType::kFloat64;
+  Tensor exact_x, exact_dy;
+  exact_x.bytes.resize(x.values.size() * sizeof(double));
+  exact_dy.bytes.resize(dy.values.size() * sizeof(double));
+  std::memcpy(exact_x.bytes.data(), x.values.data(), exact_x.bytes.size());
+  std::memcpy(exact_dy.bytes.data(), dy.values.data(), exact_dy.bytes.size());
+  Algorithm ran;
+  const std::vector<char> exact = Run(exact_problem, exact_x, exact_dy, Algorithm::kReference, BestIsa(), 2, &ran);
+
+  std::vector<const Isa*> isas = SupportedIsas();
+  isas.push_back(&Wide());
+  for (const Isa* isa : isas) {
+    for (const Algorithm algorithm :
+         {Algorithm::kAuto, Algorithm::kDirect, Algorithm::kWinograd, Algorithm::kDepthwise}) {
+      const std::vector<char> dw = Run(p, x, dy, algorithm, *isa, 1, &ran);
+      if (dw.empty()) {
+        CHECK_TRUE(algorithm == Algorithm::kWinograd || algorithm == Algorithm::kDepthwise);
+        continue;
+      }
+      double error = 0, norm = 0;
+      for (int64_t i = 0; i < FilterElements(p); ++i) {
+        const double want = ValueAt(DataType::kFloat64, exact.data(), i);
+        const double difference = ValueAt(dtype, dw.data(), i) - want;
+        error += difference * difference;
+        norm += want * want;
+      }
+      if (!(std::sqrt(error) <= Tolerance(dtype) * std::sqrt(norm))) {
+        std::cerr << Describe(p) << " by " << Name(ran) << " on " << isa->name << ": relative error "
+                  << std::sqrt(error / norm) << "\n";
+        Failures() = 1;
+      }
+      for (const int threads : {2, 3, 7}) CHECK_TRUE(dw == Run(p, x, dy, algorithm, *isa, threads, &ran));
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  const DataType dtypes[] = {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kFloat64};
+  int turn = 0;
+  for (const Problem& problem : EdgeProblems()) {
+    // All four types in NHWC; NCHW differs by the transpose alone, so that one type at a time will do.
+    for (const DataType dtype : dtypes) Test(problem, dtype, Layout::kNHWC);
+    Test(problem, dtypes[turn++ % 4], Layout::kNCHW);
+  }
+  return Failures();
+}

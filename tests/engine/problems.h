@@ -1,0 +1,76 @@
+// Problems at the edges of the algorithms: one of everything, one more than a vector, taps that see only padding.
+#ifndef TESTS_ENGINE_PROBLEMS_H_
+#define TESTS_ENGINE_PROBLEMS_H_
+
+#include <string>
+#include <vector>
+
+#include "tf_ops/wgrad/problem.h"
+
+// A square image and filter with the output size that follows; `pad` on all sides.
+inline wgrad::Problem Square(int64_t batch, int64_t image, int64_t in_channels, int64_t out_channels, int64_t filter,
+                             int64_t stride, int64_t dilation, int64_t pad, int64_t groups) {
+  wgrad::Problem p;
+  p.batch = batch;
+  p.in_height = p.in_width = image;
+  p.in_channels = in_channels;
+  p.filter_height = p.filter_width = filter;
+  p.filter_channels = in_channels / groups;
+  p.out_height = p.out_width = (image + 2 * pad - (filter - 1) * dilation - 1) / stride + 1;
+  p.out_channels = out_channels;
+  p.groups = groups;
+  p.stride_height = p.stride_width = stride;
+  p.dilation_height = p.dilation_width = dilation;
+  p.pad_top = p.pad_left = pad;
+  return p;
+}
+
+inline std::string Describe(const wgrad::Problem& p) {
+  const auto by = [](int64_t a, int64_t b) { return std::to_string(a) + "x" + std::to_string(b); };
+  return std::string(wgrad::Name(p.dtype)) + (p.layout == wgrad::Layout::kNHWC ? " NHWC " : " NCHW ") +
+         std::to_string(p.batch) + "x" + by(p.in_height, p.in_width) + "x" + std::to_string(p.in_channels) + " -> " +
+         by(p.out_height, p.out_width) + "x" + std::to_string(p.out_channels) + ", filter " +
+         by(p.filter_height, p.filter_width) + ", stride " + by(p.stride_height, p.stride_width) + ", dilation " +
+         by(p.dilation_height, p.dilation_width) + ", pad " + by(p.pad_top, p.pad_left) + ", groups " +
+         std::to_string(p.groups);
+}
+
+inline std::vector<wgrad::Problem> EdgeProblems() {
+  std::vector<wgrad::Problem> problems = {
+      Square(1, 1, 1, 1, 1, 1, 1, 0, 1),      // one of everything
+      Square(2, 5, 17, 33, 1, 1, 1, 0, 1),    // one more than a vector
+      Square(3, 9, 64, 64, 1, 1, 1, 0, 1),    // pointwise, in place
+      Square(2, 9, 48, 96, 1, 2, 1, 0, 1),    // strided pointwise
+      Square(1, 2, 3, 5, 7, 1, 1, 3, 1),      // filter larger than the image
+      Square(2, 11, 4, 6, 2, 5, 1, 0, 1),     // stride larger than the filter
+      Square(1, 3, 5, 4, 3, 1, 4, 4, 1),      // dilation that skips the image
+      Square(2, 13, 3, 40, 7, 2, 1, 3, 1),    // few channels: fused columns
+      Square(1, 12, 5, 9, 11, 4, 1, 2, 1),    // fused columns in unequal slices
+      Square(2, 9, 34, 68, 3, 2, 1, 1, 17),   // 17 groups
+      Square(2, 14, 24, 24, 3, 1, 1, 1, 24),  // depthwise
+      Square(2, 7, 6, 18, 5, 2, 1, 2, 6),     // depthwise with a multiplier
+      Square(1, 16, 32, 32, 3, 1, 2, 2, 8),   // thin groups, dilated
+      Square(2, 12, 40, 20, 3, 1, 1, 1, 5),   // wide groups
+      Square(3, 8, 16, 16, 3, 1, 1, 1, 1),    // Winograd, whole tiles
+      Square(2, 9, 19, 35, 3, 1, 1, 0, 1),    // Winograd, ragged tiles and channels
+      Square(1, 15, 8, 12, 3, 1, 3, 3, 1),    // Winograd, nine phases
+      Square(1, 5, 8, 8, 3, 1, 7, 7, 1),      // Winograd, more phases than pixels
+      Square(9, 17, 20, 12, 3, 1, 1, 2, 1),   // Winograd, several chunks
+      Square(2, 6, 192, 160, 3, 1, 1, 1, 1),  // Winograd, shared transforms
+      Square(4, 10, 300, 8, 1, 1, 1, 0, 1),   // more rows than one packed block
+      Square(1, 4, 8, 1100, 1, 1, 1, 0, 1),   // more columns than one task
+  };
+  wgrad::Problem oblong = Square(2, 9, 12, 20, 3, 1, 1, 0, 1);
+  oblong.in_width = 14;
+  oblong.filter_width = 2;
+  oblong.stride_width = 3;
+  oblong.dilation_height = 2;
+  oblong.pad_top = 1;
+  oblong.pad_left = 2;
+  oblong.out_height = 7;
+  oblong.out_width = 5;
+  problems.push_back(oblong);  // nothing square, padding on one side only
+  return problems;
+}
+
+#endif  // TESTS_ENGINE_PROBLEMS_H_

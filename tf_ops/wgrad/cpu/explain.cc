@@ -1,0 +1,118 @@
+// What plan.h promises to people: plans and processors as JSON.
+#include <unistd.h>
+
+#include <string>
+
+#include "tf_ops/wgrad/cpu/plan.h"
+
+namespace wgrad {
+namespace {
+
+// A JSON object that is written member by member. No value here holds a character that needs an escape.
+class JsonObject {
+ public:
+  JsonObject& Add(const char* key, const std::string& text) { return AddRaw(key, "\"" + text + "\""); }
+  JsonObject& Add(const char* key, const char* text) { return Add(key, std::string(text)); }
+  JsonObject& Add(const char* key, int64_t number) { return AddRaw(key, std::to_string(number)); }
+  JsonObject& Add(const char* key, bool value) { return AddRaw(key, value ? "true" : "false"); }
+  JsonObject& AddRaw(const char* key, const std::string& json) {
+    members_ += (members_.empty() ? "\"" : ", \"") + std::string(key) + "\": " + json;
+    return *this;
+  }
+  std::string str() const { return "{" + members_ + "}"; }
+
+ private:
+  std::string members_;
+};
+
+std::string Blocking(const DirectPlan& d) {
+  return JsonObject()
+      .Add("fuse_columns", d.fuse_columns)
+      .Add("a_in_place", d.a_in_place)
+      .Add("sums_in_place", d.in_place)
+      .Add("slice_rows", d.slice_rows)
+      .Add("row_block", d.row_block)
+      .Add("column_block", d.column_block)
+      .Add("group_block", d.group_block)
+      .Add("depth_block", d.depth_block)
+      .Add("depth_slices", d.depth_slices)
+      .str();
+}
+
+std::string Blocking(const WinogradPlan& w) {
+  return JsonObject()
+      .Add("shared_transforms", w.shared_transforms)
+      .Add("sums_in_place", w.in_place)
+      .Add("tiles", w.tiles)
+      .Add("chunk_tiles", w.chunk_tiles)
+      .Add("partial_sums", w.partial_sums)
+      .Add("row_block", w.row_block)
+      .Add("column_block", w.column_block)
+      .str();
+}
+
+std::string Blocking(const DepthwisePlan& d) {
+  return JsonObject()
+      .Add("column_block", d.column_block)
+      .Add("strip_rows", d.strip_rows)
+      .Add("run_rows", d.run_rows)
+      .Add("depth_slices", d.depth_slices)
+      .str();
+}
+
+std::string Blocking(const Plan& plan) {
+  switch (plan.algorithm) {
+    case Algorithm::kDirect:
+      return Blocking(plan.direct);
+    case Algorithm::kWinograd:
+      return Blocking(plan.winograd);
+    case Algorithm::kDepthwise:
+      return Blocking(plan.depthwise);
+    default:
+      return "{}";
+  }
+}
+
+int64_t CacheBytes(int name) {
+  const long bytes = sysconf(name);
+  return bytes > 0 ? bytes : 0;
+}
+
+}  // namespace
+
+std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {
+  Plan plan;
+  std::string declined;
+  const auto note = [&](Algorithm candidate, const char* reason) {
+    if (!declined.empty()) declined += ", ";
+    declined += JsonObject().Add("algorithm", Name(candidate)).Add("reason", reason).str();
+  };
+  const Status status = MakePlan(problem, algorithm, BestIsa(), &plan, note);
+  if (!status.ok()) return JsonObject().Add("error", status.message()).str();
+  return JsonObject()
+      .Add("algorithm", Name(plan.algorithm))
+      .Add("reason", plan.reason)
+      .Add("isa", plan.isa->name)
+      .Add("transpose", plan.transpose)
+      .AddRaw("blocking", Blocking(plan))
+      .AddRaw("workspace_bytes", JsonObject()
+                                     .Add("shared", static_cast<int64_t>(plan.shared_bytes))
+                                     .Add("per_worker", static_cast<int64_t>(plan.worker_bytes))
+                                     .str())
+      .Add("tasks", plan.tasks)
+      .AddRaw("declined", "[" + declined + "]")
+      .str();
+}
+
+std::string DescribeCpu() {
+  const Isa& isa = BestIsa();
+  return JsonObject()
+      .Add("isa", isa.name)
+      .Add("vector_bits", int64_t{isa.vector_bytes} * 8)
+      .Add("l1d_bytes", CacheBytes(_SC_LEVEL1_DCACHE_SIZE))
+      .Add("l2_bytes", CacheBytes(_SC_LEVEL2_CACHE_SIZE))
+      .Add("l3_bytes", CacheBytes(_SC_LEVEL3_CACHE_SIZE))
+      .str();
+}
+
+}  // namespace wgrad
