@@ -28,6 +28,8 @@ class Plan:
     """Why it was chosen."""
     isa: str
     """The instruction set that its kernels use."""
+    transpose: bool
+    """Whether `input` and `out_backprop` are copied to NHWC first."""
     blocking: Mapping[str, Any]
     """How it cuts the problem into pieces that fit the caches; the keys depend on the algorithm."""
     workspace_bytes: Mapping[str, int]
@@ -39,6 +41,8 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [f"{self.algorithm} ({self.isa}): {self.reason}"]
+        if self.transpose:
+            lines.append("  transpose  input and out_backprop to NHWC")
         if self.blocking:
             lines.append("  blocking   " + ", ".join(f"{key} {value}" for key, value in self.blocking.items()))
         lines.append("  workspace  " + ", ".join(f"{key} {value:,} B" for key, value in self.workspace_bytes.items()))
@@ -59,6 +63,12 @@ def plan(
     algorithm: str | None = None,
 ) -> Plan:
     """Says which algorithm `conv2d_backprop_filter_v2` would run on this processor, and why.
+
+    >>> few_pixels = plan([1, 4, 4, 64], [3, 3, 64, 64], [1, 1, 1, 1], "SAME")
+    >>> few_pixels.algorithm
+    'direct'
+    >>> few_pixels.declined["winograd"]
+    'for so few pixels the transforms cost more than they save'
 
     Args:
         input_shape: Four integers in the order of `data_format`, as `input.shape`.
@@ -93,7 +103,12 @@ def plan(
     )
     if "error" in answer:
         raise ValueError(answer["error"])
-    declined = {candidate["algorithm"]: candidate["reason"] for candidate in answer.pop("declined")}
+    # Two ways to run the direct algorithm are asked in turn; what the first declined is no news if the second runs.
+    declined = {
+        candidate["algorithm"]: candidate["reason"]
+        for candidate in answer.pop("declined")
+        if candidate["algorithm"] != answer["algorithm"]
+    }
     return Plan(**answer, declined=declined)
 
 
