@@ -18,11 +18,11 @@ inline int64_t RoundUp(int64_t value, int64_t multiple) { return CeilDiv(value, 
 inline int64_t AlignedBytes(int64_t bytes) { return RoundUp(bytes, 64); }
 
 // Multiplies one packed slice of A (`rows` columns of a) by all panels of B: tile by tile, the rows in near-equal
-// shares so that no tile is thin. after_tile() is called after each.
-template <typename T, typename AfterTile>
+// shares so that no tile is thin.
+template <typename T>
 inline void MultiplySlice(const Kernels<T>& kernels, int64_t depth, const T* a, int64_t a_stride, int64_t rows,
                           const T* b, int64_t pitch, int64_t columns, const int32_t* b_rows, T* sums,
-                          int64_t sum_stride, bool accumulate, const AfterTile& after_tile) {
+                          int64_t sum_stride, bool accumulate) {
   const int64_t panel_width = kMaxVectors * kernels.lanes;
   for (int64_t column = 0; column < columns; column += panel_width) {
     const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);
@@ -32,7 +32,6 @@ inline void MultiplySlice(const Kernels<T>& kernels, int64_t depth, const T* a, 
       kernels.micro[vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, b_rows,
                                         sums + row * sum_stride + column, sum_stride, accumulate);
       row += tile_rows;
-      after_tile();
     }
   }
 }

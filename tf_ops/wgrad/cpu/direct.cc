@@ -8,7 +8,6 @@
 #include <cstring>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
-#include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/tap_pixels.h"
 
 namespace wgrad {
@@ -90,34 +89,11 @@ class Task {
     const int64_t begin = depth_slice * slice_pixels;
     const int64_t end = std::min(pixels, begin + slice_pixels);
     for (int64_t first = begin; first < end; first += plan_.depth_block) {
-      const int64_t next = first + plan_.depth_block;
-      PrefetchBlock(next, std::min(plan_.depth_block, end - next));
       Block(first, std::min(plan_.depth_block, end - first), first != begin);
     }
   }
 
  private:
-  // Asks for the next block while this one is multiplied: dY, and X where one tap is all there is to hide its latency.
-  void PrefetchBlock(int64_t first_pixel, int64_t depth) {
-    next_x_ = next_dy_ = Prefetcher();
-    if (depth <= 0) return;
-    const int64_t groups = end_group_ - first_group_;
-    next_dy_ =
-        Prefetcher(d_.out_backprop + (first_pixel * p_.out_channels + OutputChannel(first_group_)) * d_.element_size,
-                   groups * columns_ * d_.element_size, p_.out_channels * d_.element_size, depth);
-    if (plan_.taps == 1) {
-      FindTapPixels(p_, 0, 0, first_pixel, depth, &pixels_);
-      if (pixels_.count > 0) {
-        next_x_ =
-            Prefetcher(d_.input + (pixels_.offsets[0] + InputChannel(first_group_) + first_row_) * d_.element_size,
-                       groups * (end_row_ - first_row_) * d_.element_size,
-                       p_.stride_width * p_.in_channels * d_.element_size, depth);
-      }
-    }
-    const int64_t tiles = groups * plan_.taps * CeilDiv((end_row_ - first_row_) * columns_, 12 * d_.kernels.lanes);
-    lines_per_tile_ = CeilDiv(next_x_.lines() + next_dy_.lines(), tiles);
-  }
-
   void Block(int64_t first_pixel, int64_t depth, bool accumulate) {
     for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel, depth);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
@@ -155,10 +131,7 @@ class Task {
       const int64_t a_stride =
           plan_.a_in_place ? p_.in_channels : PanelStride(slice_rows, plan_.slice_rows, d_.kernels.lanes);
       MultiplySlice(d_.kernels, pixels_.count, a, a_stride, slice_rows, Panels(group), pitch_, columns_,
-                    pixels_.indices, sums + i * d_.sum_columns, d_.sum_columns, accumulate, [this] {
-                      Prefetcher& next = next_x_.lines() > 0 ? next_x_ : next_dy_;
-                      next.Next(lines_per_tile_);
-                    });
+                    pixels_.indices, sums + i * d_.sum_columns, d_.sum_columns, accumulate);
     }
   }
 
@@ -189,8 +162,6 @@ class Task {
   char* edge_run_;
   int64_t first_row_, end_row_, first_column_, columns_, first_group_, end_group_;
   T* slice_sums_;
-  Prefetcher next_x_, next_dy_;
-  int64_t lines_per_tile_ = 0;
 };
 
 template <typename T>

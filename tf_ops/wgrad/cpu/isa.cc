@@ -2,7 +2,6 @@
 
 namespace wgrad {
 
-const Isa& Portable();
 #if defined(__x86_64__)
 const Isa& Avx2();
 const Isa& Avx512();

@@ -12,6 +12,9 @@ std::vector<const Isa*> SupportedIsas();
 
 const Isa& BestIsa();
 
+// Vectors of 16 bytes; on every processor.
+const Isa& Portable();
+
 template <typename T>
 const Kernels<T>& KernelsOf(const Isa& isa) {
   if constexpr (sizeof(T) == sizeof(float)) {

@@ -169,7 +169,7 @@ class Winograd {
           MultiplySlice(kernels_, std::min(kMaxRun, tiles - tile), a + row * sizes_.pitch + tile * a_stride, a_stride,
                         rows, b + block.first_column * sizes_.pitch, sizes_.pitch,
                         block.end_column - block.first_column, b_rows_ + tile, sums, sizes_.product_columns,
-                        accumulate || tile > 0, [] {});
+                        accumulate || tile > 0);
         }
       }
     }

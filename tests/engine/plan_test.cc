@@ -1,0 +1,86 @@
+// Which algorithm the planner takes for which problem, that it never asks for too much memory, and that no plan depends
+// on anything but the problem and the instruction set.
+#include "tf_ops/wgrad/cpu/plan.h"
+
+#include <string>
+
+#include "tests/engine/check.h"
+#include "tests/engine/problems.h"
+
+namespace {
+
+using namespace wgrad;
+
+Plan PlanOf(const Problem& problem, Algorithm algorithm = Algorithm::kAuto) {
+  Plan plan;
+  const Status status = MakePlan(problem, algorithm, Portable(), &plan);
+  if (!status.ok()) plan.algorithm = Algorithm::kAuto;
+  return plan;
+}
+
+std::string Chosen(const Problem& problem) { return Name(PlanOf(problem).algorithm); }
+
+void TestChoice() {
+  CHECK_EQ(Chosen(Square(8, 56, 64, 64, 3, 1, 1, 1, 1)), "winograd");
+  CHECK_EQ(Chosen(Square(8, 7, 512, 512, 3, 1, 1, 1, 1)), "winograd");
+  CHECK_EQ(Chosen(Square(2, 28, 256, 256, 3, 1, 2, 2, 1)), "winograd");
+  // Too few pixels to pay for the transforms.
+  CHECK_EQ(Chosen(Square(1, 7, 64, 64, 3, 1, 1, 1, 1)), "direct");
+  CHECK_EQ(Chosen(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)), "direct");
+  CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 2, 1, 1, 1)), "direct");
+  CHECK_EQ(Chosen(Square(8, 56, 32, 32, 3, 1, 1, 1, 32)), "depthwise");
+  CHECK_EQ(Chosen(Square(8, 56, 64, 64, 3, 1, 1, 1, 2)), "direct");
+  Problem empty = Square(8, 56, 64, 64, 3, 1, 1, 1, 1);
+  empty.batch = 0;
+  CHECK_EQ(Chosen(empty), "reference");
+
+  CHECK_TRUE(PlanOf(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)).direct.fuse_columns);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).direct.fuse_columns);
+  CHECK_TRUE(PlanOf(Square(8, 56, 256, 64, 1, 1, 1, 0, 1)).direct.a_in_place);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 256, 256, 1, 1, 1, 0, 1)).direct.a_in_place);
+}
+
+void TestForced() {
+  Plan plan;
+  const Problem strided = Square(8, 56, 64, 64, 3, 2, 1, 1, 1);
+  const Status status = MakePlan(strided, Algorithm::kWinograd, Portable(), &plan);
+  CHECK_TRUE(status.code() == Code::kInvalidArgument);
+  CHECK_EQ(status.message(), "algorithm 'winograd' cannot compute this problem: the stride is not 1");
+  // Forced, it runs where it would not pay.
+  CHECK_TRUE(PlanOf(Square(1, 7, 64, 64, 3, 1, 1, 1, 1), Algorithm::kWinograd).algorithm == Algorithm::kWinograd);
+
+  int declined = 0;
+  CHECK_TRUE(MakePlan(strided, Algorithm::kAuto, Portable(), &plan, [&](Algorithm, const char* reason) {
+               ++declined;
+               CHECK_TRUE(*reason != 0);
+             }).ok());
+  CHECK_EQ(declined, 3);
+}
+
+void TestWorkspace() {
+  constexpr size_t kLimit = 16 << 20;
+  for (const DataType dtype : {DataType::kFloat16, DataType::kFloat32, DataType::kFloat64}) {
+    for (const int64_t channels : {3, 16, 64, 100, 128, 256, 512, 1024, 2048}) {
+      for (const int64_t image : {7, 14, 28, 56, 224}) {
+        for (const int64_t filter : {1, 3, 5, 7}) {
+          Problem problem = Square(32, image, channels, channels, filter, 1, 1, filter / 2, 1);
+          problem.dtype = dtype;
+          const Plan plan = PlanOf(problem);
+          const size_t dw_bytes = FilterElements(problem) * (dtype == DataType::kFloat64 ? 8 : 4);
+          CHECK_LE(plan.worker_bytes, kLimit);
+          // One rounding at the end takes sums of all of dW when dW has another type.
+          CHECK_LE(plan.shared_bytes, kLimit + dw_bytes);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  TestChoice();
+  TestForced();
+  TestWorkspace();
+  return Failures();
+}
