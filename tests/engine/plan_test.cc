@@ -76,11 +76,23 @@ void TestWorkspace() {
   }
 }
 
+// Sizes that the attributes allow and no cache holds.
+void TestHuge() {
+  Problem reaching = Square(1, 5, 32, 32, 3, 1, 1, 1, 32);
+  reaching.dilation_height = reaching.dilation_width = 2147483647;
+  reaching.pad_top = reaching.pad_left = 2147483647;
+  CHECK_EQ(Chosen(reaching), "direct");
+  Problem wide = Square(1, 3, 32, 32, 3, 1, 1, 1, 32);
+  wide.in_width = wide.out_width = 1 << 20;
+  CHECK_EQ(Chosen(wide), "direct");
+}
+
 }  // namespace
 
 int main() {
   TestChoice();
   TestForced();
   TestWorkspace();
+  TestHuge();
   return Failures();
 }

@@ -14,6 +14,8 @@ namespace {
 // unforced one also what another does faster.
 using Candidate = const char* (*)(const Problem& problem, const Isa& isa, bool forced, Plan* plan);
 
+constexpr size_t kMaxWorkerBytes = 16 << 20;
+
 bool IsEmpty(const Problem& p) { return OutputElements(p) == 0 || InputElements(p) == 0; }
 
 // Pairs of an output pixel and a tap that lies inside X, for one image.
@@ -58,6 +60,11 @@ const char* Depthwise(const Problem& p, const Isa& isa, bool forced, Plan* plan)
   // Groups of 8 x 8 channels, which fill a vector: 25 GFLOP/s directly, 12 here.
   if (!forced && p.filter_channels >= 4 && p.out_channels / p.groups >= lanes) {
     return "each group fills the direct algorithm's vectors";
+  }
+  // Strips hold the padding; the sums of their sizes must not overflow either.
+  constexpr int64_t kMaxReach = 1 << 16;
+  if ((p.filter_height - 1) * p.dilation_height > kMaxReach || (p.filter_width - 1) * p.dilation_width > kMaxReach) {
+    return "the dilated filter is too large for a strip in the caches";
   }
   plan->reason = "groups too thin for the direct algorithm's vectors";
   PlanDepthwise(p, isa, plan);
@@ -110,6 +117,7 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
     plan->isa = &isa;
     plan->transpose = problem.layout == Layout::kNCHW;
     reason = entry.candidate(problem, isa, forced, plan);
+    if (reason == nullptr && plan->worker_bytes > kMaxWorkerBytes) reason = "a thread would need more than 16 MiB";
     if (reason == nullptr) return Status();
     if (declined) declined(entry.algorithm, reason);
   }
