@@ -86,15 +86,17 @@ class Convolution:
         x, dy = (np.moveaxis(a, 1, 3) if self.data_format == "NCHW" else a for a in (x, dy))
         x, dy = x.astype(np.float64), dy.astype(np.float64)
         dw = np.zeros(self.filter_shape)
-        in_group, out_group = self.channels // self.groups, self.filters // self.groups
         for kh in range(self.kernel[0]):
             for kw in range(self.kernel[1]):
                 (oh, ih), (ow, iw) = self._taps(0, kh), self._taps(1, kw)
-                seen, weights = x[:, ih][:, :, iw], dy[:, oh][:, :, ow]
-                for g in range(self.groups):
-                    c, f = slice(g * in_group, (g + 1) * in_group), slice(g * out_group, (g + 1) * out_group)
-                    dw[kh, kw, :, f] = np.einsum("nhwc,nhwf->cf", seen[..., c], weights[..., f], optimize=True)
+                seen, weights = (self._by_group(a) for a in (x[:, ih][:, :, iw], dy[:, oh][:, :, ow]))
+                of_groups = np.matmul(seen.transpose(0, 2, 1), weights)
+                dw[kh, kw] = of_groups.transpose(1, 0, 2).reshape(dw.shape[2:])
         return dw
+
+    def _by_group(self, a: np.ndarray) -> np.ndarray:
+        """[n, h, w, channels] to [group, pixel, channel of the group]."""
+        return a.reshape(-1, self.groups, a.shape[-1] // self.groups).transpose(1, 0, 2)
 
     def _ordered(self, n: Any, h: Any, w: Any, c: Any) -> tuple[Any, ...]:
         return (n, h, w, c) if self.data_format == "NHWC" else (n, c, h, w)

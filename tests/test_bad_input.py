@@ -29,11 +29,11 @@ def outcomes(manner: str) -> dict[str, dict[str, str | None]]:
                 capture_output=True,
                 check=False,
                 text=True,
-                timeout=120,
+                timeout=300,
             )
             output, reason = process.stdout, f"exit status {process.returncode}: {process.stderr[-2000:]}"
         except subprocess.TimeoutExpired as expired:
-            output, reason = (expired.stdout or b"").decode(), "still running after 120 s"
+            output, reason = (expired.stdout or b"").decode(), "still running after 300 s"
         lines = [json.loads(line) for line in output.splitlines()]
         found.update((line["name"], line) for line in lines if "name" in line)
         rest = names[len(found) :]

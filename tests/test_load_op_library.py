@@ -24,7 +24,7 @@ def run(program: str, **environment: str) -> str:
         capture_output=True,
         check=False,
         text=True,
-        timeout=120,
+        timeout=300,
         env=variables,
         cwd="/",
     )

@@ -17,7 +17,7 @@ SCRIPT = pathlib.Path(__file__).with_name("threads.py")
 @functools.cache
 def outcome(what: str, threads: int) -> dict[str, Any]:
     process = subprocess.run(
-        [sys.executable, str(SCRIPT), what, str(threads)], capture_output=True, check=False, text=True, timeout=200
+        [sys.executable, str(SCRIPT), what, str(threads)], capture_output=True, check=False, text=True, timeout=400
     )
     assert process.returncode == 0, process.stderr[-2000:]
     return json.loads(process.stdout)
