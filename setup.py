@@ -29,6 +29,7 @@ setup(
     # a dependency cannot say "either". A plain one on tensorflow would break every installed tensorflow-cpu, so the
     # choice is the user's: `pip install tensorflow-conv-backprop[cpu]`. Importing checks the version however it came.
     extras_require={
+        "cli": ["matplotlib>=3.8,<4", "rich>=13,<16"],
         "cpu": [f"tensorflow-cpu~={TENSORFLOW_MINOR}.0"],
         "tensorflow": [f"tensorflow~={TENSORFLOW_MINOR}.0"],
         "gpu": [f"tensorflow[and-cuda]~={TENSORFLOW_MINOR}.0"],

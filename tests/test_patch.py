@@ -280,7 +280,7 @@ def test_replaced_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {},
         {"Conv2D": {"type": None, "location": None}},
-        {op: (None, None) for op in PATCHED_OPS},
+        dict.fromkeys(PATCHED_OPS, (None, None)),
         None,
     ],
     ids=["empty", "one entry", "other entries", "none"],

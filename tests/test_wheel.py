@@ -77,6 +77,8 @@ def test_is_for_any_python_and_pins_the_minor_version_of_tensorflow(wheel: pathl
     requirements = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist")
     minor = ".".join(tf.version.VERSION.split(".")[:2])
     assert sorted(requirements) == [
+        'matplotlib<4,>=3.8; extra == "cli"',
+        'rich<16,>=13; extra == "cli"',
         f'tensorflow-cpu~={minor}.0; extra == "cpu"',
         f'tensorflow[and-cuda]~={minor}.0; extra == "gpu"',
         f'tensorflow~={minor}.0; extra == "tensorflow"',

@@ -39,6 +39,34 @@ class ConvAttributes:
             use_cudnn_on_gpu=bool(attribute("use_cudnn_on_gpu", True)),
         )
 
+    @classmethod
+    def of_arguments(
+        cls,
+        strides: int | Sequence[int],
+        padding: str | Sequence[Sequence[int]],
+        data_format: str,
+        dilations: int | Sequence[int] | None,
+    ) -> ConvAttributes:
+        """Those that the arguments of `tf.nn.conv2d` mean."""
+        if data_format not in ("NHWC", "NCHW"):
+            raise ValueError(f"data_format must be 'NHWC' or 'NCHW', got {data_format!r}")
+        explicit_paddings: tuple[int, ...] = ()
+        if isinstance(padding, str):
+            if padding not in ("SAME", "VALID"):
+                raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
+        else:
+            if [len(pair) for pair in padding] != [2, 2, 2, 2]:
+                raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
+            explicit_paddings = tuple(int(amount) for pair in padding for amount in pair)
+            padding = "EXPLICIT"
+        return cls(
+            strides=_per_dimension("strides", strides, data_format),
+            padding=padding,
+            explicit_paddings=explicit_paddings,
+            data_format=data_format,
+            dilations=_per_dimension("dilations", 1 if dilations is None else dilations, data_format),
+        )
+
     @property
     def channel_axis(self) -> int:
         return self.data_format.index("C")
@@ -74,3 +102,14 @@ class ConvAttributes:
 
 def _channels_last(values: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(values[i] for i in _NCHW_TO_NHWC)
+
+
+def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
+    """One, two or four integers, as four in the order of `data_format`."""
+    values = tuple(int(v) for v in ([value] if isinstance(value, int) else value))
+    if len(values) == 4:
+        return values
+    if len(values) not in (1, 2):
+        raise ValueError(f"{name} must be 1, 2 or 4 integers, got {value!r}")
+    height, width = values if len(values) == 2 else values * 2
+    return (1, height, width, 1) if data_format == "NHWC" else (1, 1, height, width)

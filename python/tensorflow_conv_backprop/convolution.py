@@ -48,7 +48,7 @@ def conv2d(
         ValueError: If an argument is not of a form described above.
         tf.errors.InvalidArgumentError: If shapes do not match, or an attribute has a value out of range.
     """
-    attributes = _attributes(strides, padding, data_format, dilations)
+    attributes = ConvAttributes.of_arguments(strides, padding, data_format, dilations)
     with tf.name_scope(name or "conv2d"):
         x = tf.convert_to_tensor(input)
         w = tf.convert_to_tensor(filters, dtype_hint=x.dtype)
@@ -58,40 +58,3 @@ def conv2d(
         images = tf.reshape(x, tf.concat([[-1], image_shape], axis=0))
         y = adjoints.differentiable_convolution(images, w, attributes)
         return tf.reshape(y, tf.concat([batch_shape, tf.shape(y)[1:]], axis=0))
-
-
-def _attributes(
-    strides: int | Sequence[int],
-    padding: str | Sequence[Sequence[int]],
-    data_format: str,
-    dilations: int | Sequence[int] | None,
-) -> ConvAttributes:
-    if data_format not in ("NHWC", "NCHW"):
-        raise ValueError(f"data_format must be 'NHWC' or 'NCHW', got {data_format!r}")
-    explicit_paddings: tuple[int, ...] = ()
-    if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
-    else:
-        if [len(pair) for pair in padding] != [2, 2, 2, 2]:
-            raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
-        explicit_paddings = tuple(int(amount) for pair in padding for amount in pair)
-        padding = "EXPLICIT"
-    return ConvAttributes(
-        strides=_per_dimension("strides", strides, data_format),
-        padding=padding,
-        explicit_paddings=explicit_paddings,
-        data_format=data_format,
-        dilations=_per_dimension("dilations", 1 if dilations is None else dilations, data_format),
-    )
-
-
-def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
-    """One, two or four integers, as four in the order of `data_format`."""
-    values = tuple(int(v) for v in ([value] if isinstance(value, int) else value))
-    if len(values) == 4:
-        return values
-    if len(values) not in (1, 2):
-        raise ValueError(f"{name} must be 1, 2 or 4 integers, got {value!r}")
-    height, width = values if len(values) == 2 else values * 2
-    return (1, height, width, 1) if data_format == "NHWC" else (1, 1, height, width)

@@ -58,7 +58,7 @@ def _run_sanitizers(library: pathlib.Path) -> dict[str, str]:
     """Each tool over the subset of the checks in a process of its own."""
     program = _sanitizer()
     if program is None:
-        return {tool: "not run: no compute-sanitizer found" for tool in ("memcheck", "racecheck")}
+        return dict.fromkeys(("memcheck", "racecheck"), "not run: no compute-sanitizer found")
     results = {}
     for tool in ("memcheck", "racecheck"):
         _say(f"compute-sanitizer {tool}")
