@@ -1,28 +1,11 @@
 #include "tf_ops/kernels/filter_gradient_op.h"
 
-#include <string>
 #include <vector>
+
+#include "tf_ops/kernels/attributes.h"
 
 namespace tensorflow {
 namespace {
-
-wgrad::DataType DataTypeOf(DataType dtype) {
-  switch (dtype) {
-    case DT_HALF:
-      return wgrad::DataType::kFloat16;
-    case DT_BFLOAT16:
-      return wgrad::DataType::kBFloat16;
-    case DT_DOUBLE:
-      return wgrad::DataType::kFloat64;
-    default:  // the op takes no other
-      return wgrad::DataType::kFloat32;
-  }
-}
-
-wgrad::Padding PaddingOf(const std::string& name) {
-  if (name == "SAME") return wgrad::Padding::kSame;
-  return name == "VALID" ? wgrad::Padding::kValid : wgrad::Padding::kExplicit;
-}
 
 std::vector<int64_t> Sizes(const Tensor& tensor) {
   const auto sizes = tensor.shape().dim_sizes();
@@ -31,34 +14,9 @@ std::vector<int64_t> Sizes(const Tensor& tensor) {
 
 }  // namespace
 
-absl::Status ToTensorFlow(const wgrad::Status& status) {
-  switch (status.code()) {
-    case wgrad::Code::kOk:
-      return absl::OkStatus();
-    case wgrad::Code::kInvalidArgument:
-      return absl::InvalidArgumentError(status.message());
-    case wgrad::Code::kResourceExhausted:
-      return absl::ResourceExhaustedError(status.message());
-    case wgrad::Code::kUnimplemented:
-      return absl::UnimplementedError(status.message());
-    case wgrad::Code::kInternal:
-      break;
-  }
-  return absl::InternalError(status.message());
-}
-
-FilterGradientOp::FilterGradientOp(OpKernelConstruction* construction) : OpKernel(construction) {
-  std::string padding, data_format;
-  OP_REQUIRES_OK(construction, construction->GetAttr("strides", &attributes_.strides));
-  attributes_.dilations.clear();  // GetAttr appends
-  OP_REQUIRES_OK(construction, construction->GetAttr("dilations", &attributes_.dilations));
-  OP_REQUIRES_OK(construction, construction->GetAttr("padding", &padding));
-  OP_REQUIRES_OK(construction, construction->GetAttr("explicit_paddings", &attributes_.explicit_paddings));
-  OP_REQUIRES_OK(construction, construction->GetAttr("data_format", &data_format));
-  attributes_.padding = PaddingOf(padding);
-  attributes_.layout = data_format == "NHWC" ? wgrad::Layout::kNHWC : wgrad::Layout::kNCHW;
-  dtype_ = DataTypeOf(construction->output_type(0));
-  OP_REQUIRES_OK(construction, ToTensorFlow(wgrad::ValidateAttributes(attributes_)));
+FilterGradientOp::FilterGradientOp(OpKernelConstruction* construction)
+    : OpKernel(construction), dtype_(DataTypeOf(construction->output_type(0))) {
+  OP_REQUIRES_OK(construction, ReadAttributes(construction, &attributes_));
 }
 
 void FilterGradientOp::Compute(OpKernelContext* context) {

@@ -4,11 +4,8 @@
 
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tf_ops/wgrad/problem.h"
-#include "tf_ops/wgrad/status.h"
 
 namespace tensorflow {
-
-absl::Status ToTensorFlow(const wgrad::Status& status);
 
 class FilterGradientOp : public OpKernel {
  public:
@@ -20,7 +17,7 @@ class FilterGradientOp : public OpKernel {
   virtual absl::Status ComputeGradient(OpKernelContext* context, const wgrad::Problem& problem, const Tensor& input,
                                        const Tensor& out_backprop, Tensor* filter_backprop) = 0;
 
-  wgrad::DataType dtype_;
+  const wgrad::DataType dtype_;
   wgrad::ConvAttributes attributes_;
 };
 

@@ -1,13 +1,11 @@
-#include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "tensorflow/core/framework/register_types.h"
+#include "tf_ops/kernels/attributes.h"
+#include "tf_ops/kernels/cpu_engine.h"
 #include "tf_ops/kernels/filter_gradient_op.h"
 #include "tf_ops/kernels/intra_op_executor.h"
-#include "tf_ops/wgrad/cpu/engine.h"
-#include "tf_ops/wgrad/process_state.h"
-#include "tsl/profiler/lib/traceme.h"
 
 namespace tensorflow {
 namespace {
@@ -40,17 +38,11 @@ class CpuFilterGradientOp : public FilterGradientOp {
       std::memset(filter_backprop->data(), 0, filter_backprop->TotalBytes());
       return absl::OkStatus();
     }
-    wgrad::Algorithm requested, ran;
-    TF_RETURN_IF_ERROR(ToTensorFlow(wgrad::RequestedAlgorithm(&requested)));
-    tsl::profiler::TraceMe trace("wgrad", tsl::profiler::TraceMeLevel::kInfo);
     const DeviceBase::CpuWorkerThreads& threads = *context->device()->tensorflow_cpu_worker_threads();
     IntraOpExecutor executor(threads.workers, threads.num_threads);
     TempTensors scratch(context);
-    TF_RETURN_IF_ERROR(ToTensorFlow(wgrad::ComputeFilterGradient(
-        problem, input.data(), out_backprop.data(), filter_backprop->data(), requested, &executor, &scratch, &ran)));
-    trace.AppendMetadata([ran] { return tsl::profiler::TraceMeEncode({{"algorithm", wgrad::Name(ran)}}); });
-    wgrad::CountRun(ran);
-    return absl::OkStatus();
+    return ToTensorFlow(
+        RunCpuEngine(problem, input.data(), out_backprop.data(), filter_backprop->data(), &executor, &scratch));
   }
 };
 

@@ -8,6 +8,7 @@
 #include "tensorflow/core/platform/logging.h"
 #include "tensorflow/core/platform/tensor_float_32_utils.h"
 #include "tensorflow/core/util/determinism.h"
+#include "tf_ops/kernels/attributes.h"
 #include "tf_ops/kernels/filter_gradient_op.h"
 #include "tf_ops/wgrad/cuda/dispatch.h"
 #include "tf_ops/wgrad/process_state.h"

@@ -58,7 +58,7 @@ void IntraOpExecutor::Run(int64_t tasks, const Task& run) {
   }
   const auto batch = std::make_shared<Batch>(tasks, run);
   for (int worker = 1; worker <= helpers; ++worker) {
-    pool_->Schedule([batch, worker] { batch->Help(worker); });
+    schedule_([batch, worker] { batch->Help(worker); });
   }
   batch->Work(0);
   batch->CloseAndWait();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 #include "tensorflow/core/platform/threadpool.h"
 #include "tf_ops/wgrad/cpu/engine.h"
@@ -14,13 +15,18 @@ namespace tensorflow {
 // for tasks that one has begun. So Run returns even when the whole pool is blocked, or when it is itself on the pool.
 class IntraOpExecutor : public wgrad::Executor {
  public:
-  IntraOpExecutor(thread::ThreadPool* pool, int workers) : pool_(pool), workers_(workers) {}
+  // Runs `work` on some thread of the pool, now or later.
+  using Schedule = std::function<void(std::function<void()> work)>;
+
+  IntraOpExecutor(Schedule schedule, int workers) : schedule_(std::move(schedule)), workers_(workers) {}
+  IntraOpExecutor(thread::ThreadPool* pool, int workers)
+      : IntraOpExecutor([pool](std::function<void()> work) { pool->Schedule(std::move(work)); }, workers) {}
 
   int workers() const override { return workers_; }
   void Run(int64_t tasks, const std::function<void(int64_t task, int worker)>& run) override;
 
  private:
-  thread::ThreadPool* const pool_;
+  const Schedule schedule_;
   const int workers_;
 };
 

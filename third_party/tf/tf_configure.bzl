@@ -3,7 +3,7 @@
     :headers      what an op and its kernels include, with TensorFlow's own preprocessor definitions
     :xla_headers  those, and what an XLA lowering includes on top
     :libtensorflow_framework.so.2, :libtensorflow_cc.so.2
-    :version.bzl  TF_VERSION
+    :version.bzl  TF_VERSION; HAS_XLA, whether this TensorFlow has what an XLA lowering needs
 
 The Python is $PYTHON_BIN_PATH (tools/setup.sh sets it to the one in .venv), or python3.
 """
@@ -19,6 +19,12 @@ print(json.dumps({
     "defines": [flag[2:] for flag in tf.sysconfig.get_compile_flags() if flag.startswith("-D")],
 }))
 """
+
+_XLA = [
+    "include/tensorflow/compiler/tf2xla/kernels/conv_op_helpers.h",
+    "include/xla/ffi/api/ffi.h",
+    "libtensorflow_cc.so.2",
+]
 
 _BUILD = """
 package(default_visibility = ["//visibility:public"])
@@ -60,7 +66,8 @@ def _tf_configure_impl(repository_ctx):
     repository_ctx.symlink(tf["include"], "include")
     for library in ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"]:
         repository_ctx.symlink(tf["lib"] + "/" + library, library)
-    repository_ctx.file("version.bzl", "TF_VERSION = %s\n" % repr(tf["version"]))
+    has_xla = all([repository_ctx.path(name).exists for name in _XLA])
+    repository_ctx.file("version.bzl", "TF_VERSION = %s\nHAS_XLA = %s\n" % (repr(tf["version"]), has_xla))
     repository_ctx.file("BUILD", _BUILD.format(defines = repr(tf["defines"])))
 
 tf_configure = repository_rule(
