@@ -165,9 +165,31 @@ void Test(Problem p, DataType dtype, Layout layout) {
   }
 }
 
+class NoMemory : public Scratch {
+ public:
+  void* Allocate(size_t) override { return nullptr; }
+};
+
+void TestNoMemory() {
+  Problem p = Square(2, 9, 19, 35, 3, 1, 1, 0, 1);
+  const Tensor x = RandomTensor(p.dtype, InputElements(p), 1), dy = RandomTensor(p.dtype, OutputElements(p), 2);
+  std::vector<char> dw(FilterElements(p) * ElementSize(p.dtype));
+  Threads executor(2);
+  NoMemory none;
+  for (const Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
+    p.layout = layout;
+    for (const Algorithm algorithm : {Algorithm::kDirect, Algorithm::kWinograd}) {
+      const Status status =
+          ComputeFilterGradient(p, x.bytes.data(), dy.bytes.data(), dw.data(), algorithm, &executor, &none);
+      CHECK_TRUE(status.code() == Code::kResourceExhausted);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
+  TestNoMemory();
   const DataType dtypes[] = {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kFloat64};
   int turn = 0;
   for (const Problem& problem : EdgeProblems()) {
