@@ -70,22 +70,23 @@ class Convolution:
     def data(self, dtype: str, seed: int = 0, kind: str = "normal") -> tuple[np.ndarray, np.ndarray]:
         """Random input and out_backprop: "normal", "relu" (not negative, mean near 1) or "range" (2^-12 to 2^12)."""
         generator = np.random.default_rng(seed)
+        reach = 3 if dtype == "float16" else 12  # half would overflow
 
         def draw(shape: tuple[int, ...]) -> np.ndarray:
             values = generator.standard_normal(shape)
             if kind == "relu":
                 values = np.maximum(values + 1.0, 0.0)
             elif kind == "range":
-                values *= 2.0 ** generator.uniform(-12, 12, shape)
+                values *= 2.0 ** generator.uniform(-reach, reach, shape)
             return values.astype(numpy_dtype(dtype))
 
         return draw(self.input_shape), draw(self.output_shape)
 
-    def filter_gradient(self, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        """The definition in float64. Taps in the padding contribute nothing, not zero times something."""
+    def filter_gradient(self, x: np.ndarray, dy: np.ndarray, dtype: type = np.float64) -> np.ndarray:
+        """The definition in float64 or `dtype`. Taps in the padding contribute nothing, not zero times something."""
         x, dy = (np.moveaxis(a, 1, 3) if self.data_format == "NCHW" else a for a in (x, dy))
-        x, dy = x.astype(np.float64), dy.astype(np.float64)
-        dw = np.zeros(self.filter_shape)
+        x, dy = x.astype(dtype), dy.astype(dtype)
+        dw = np.zeros(self.filter_shape, dtype)
         for kh in range(self.kernel[0]):
             for kw in range(self.kernel[1]):
                 (oh, ih), (ow, iw) = self._taps(0, kh), self._taps(1, kw)
