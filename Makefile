@@ -1,9 +1,10 @@
 # The commands of this project. Each sets up what it needs; tools/setup.sh says which variables choose Python,
 # TensorFlow and Bazel, third_party/cuda/cuda_configure.bzl which choose the CUDA toolkit: CUDA=0 builds without.
 PYTHON_IN_VENV := .venv/bin/python
+INSTALL := $(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check
 PACKAGE := python/tensorflow_conv_backprop
 
-.PHONY: build demo test test-gpu wheel bench setup clean
+.PHONY: build demo test test-gpu wheel bench lint format lint-tools docs setup clean
 
 build: setup
 	.venv/bin/bazel build //$(PACKAGE)
@@ -26,9 +27,29 @@ wheel:
 bench: build
 	$(PYTHON_IN_VENV) benchmarks/run.py
 
+CPP_SOURCES = git ls-files '*.cc' '*.h' '*.inc'
+
+lint: lint-tools
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	$(CPP_SOURCES) | xargs .venv/bin/clang-format --dry-run -Werror
+
+format: lint-tools
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	$(CPP_SOURCES) | xargs .venv/bin/clang-format -i
+
+lint-tools: setup
+	$(INSTALL) -r tools/lint-requirements.txt
+
+docs: setup
+	$(INSTALL) -r tools/docs-requirements.txt
+	.venv/bin/mkdocs build --strict
+
 setup:
 	@tools/setup.sh
 
 clean:
-	rm -rf dist $(PACKAGE)/_build_info.py $(PACKAGE)/_conv_backprop_ops.so
+	rm -rf dist site $(PACKAGE)/_build_info.py $(PACKAGE)/_conv_backprop_ops.so
 	.venv/bin/bazel clean

@@ -45,7 +45,7 @@ def test_everything_public_is_documented(name: str) -> None:
     assert isinstance(value, str) or inspect.getdoc(value)
 
 
-@pytest.mark.parametrize("module", ["ops", "convolution"])
+@pytest.mark.parametrize("module", ["ops", "convolution", "patch", "planning", "algorithm"])
 def test_examples_in_docstrings(module: str) -> None:
     module = importlib.import_module(f"tensorflow_conv_backprop.{module}")
     tests = doctest.DocTestFinder(exclude_empty=True).find(module)

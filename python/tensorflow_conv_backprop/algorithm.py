@@ -12,6 +12,11 @@ def set_algorithm(name: str) -> None:
 
     The environment variable TF_CONV_BACKPROP_ALGORITHM makes the same choice before the program starts.
 
+    >>> set_algorithm("direct")
+    >>> get_algorithm()
+    'direct'
+    >>> set_algorithm("auto")
+
     Args:
         name: `"auto"` lets the planner choose for each problem (see `plan`). `"direct"`, `"winograd"`, `"depthwise"` and
             `"reference"` force one; a problem that it cannot do is then an InvalidArgumentError that gives the reason.

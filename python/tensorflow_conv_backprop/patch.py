@@ -87,6 +87,14 @@ def patched_tensorflow() -> Iterator[None]:
 
     The gradient registry is global: while any thread is inside, every thread gets the patched gradients.
 
+    >>> filters = tf.Variable(tf.ones([2, 2, 1, 1]))
+    >>> with patched_tensorflow():
+    ...     with tf.GradientTape() as tape:
+    ...         loss = tf.reduce_sum(tf.nn.conv2d(tf.ones([1, 3, 3, 1]), filters, strides=1, padding="VALID"))
+    ...     dw = tape.gradient(loss, filters)
+    >>> dw[..., 0, 0].numpy().tolist()
+    [[4.0, 4.0], [4.0, 4.0]]
+
     Raises:
         RuntimeError: As `patch_tensorflow` and `unpatch_tensorflow`.
     """

@@ -22,9 +22,7 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-inline Status InvalidArgument(std::string message) {
-  return Status(Code::kInvalidArgument, std::move(message));
-}
+inline Status InvalidArgument(std::string message) { return Status(Code::kInvalidArgument, std::move(message)); }
 
 }  // namespace wgrad
 
