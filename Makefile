@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 INSTALL := $(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check
 PACKAGE := python/tensorflow_conv_backprop
 
-.PHONY: build demo test test-gpu wheel bench lint format lint-tools docs setup clean
+.PHONY: build demo test sanitize test-gpu wheel bench lint format lint-tools docs setup clean
 
 build: setup
 	.venv/bin/bazel build //$(PACKAGE)
@@ -17,6 +17,10 @@ test: build
 	.venv/bin/bazel test //...
 	$(PYTHON_IN_VENV) -m pytest
 
+# The engine's tests with AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer.
+sanitize: setup
+	for sanitizer in asan tsan; do .venv/bin/bazel test --config=$$sanitizer //tests/engine:cpu_tests || exit; done
+
 # PYTHON: one that has PyTorch with CUDA.
 test-gpu:
 	$(or $(PYTHON),python3) tests/gpu/run.py
@@ -25,7 +29,7 @@ wheel:
 	./build_pip_pkg.sh
 
 bench: build
-	$(PYTHON_IN_VENV) benchmarks/run.py
+	$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)
 
 CPP_SOURCES = git ls-files '*.cc' '*.h' '*.inc'
 
