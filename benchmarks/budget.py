@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from layers import Layer
 from results import Configuration
 
-# Seconds that all implementations together take per GFLOP on one thread, roughly. Half and bfloat16 are slow in the peers.
+# Seconds that all implementations together take per GFLOP on one thread, roughly; half and bfloat16 are slow in peers.
 _SECONDS_PER_GFLOP = {"float32": 0.06, "float64": 0.2, "bfloat16": 0.7, "half": 0.5}
 _SECONDS_PER_LAYER = 0.05
 

@@ -23,11 +23,11 @@ static double Now(void) {
 #ifdef DOT_BF16
 #include <immintrin.h>
 typedef __m512 Vector;
-#define STEP(acc) (acc) = _mm512_dpbf16_ps((acc), ones, signs)
+#define STEP(acc) _mm512_dpbf16_ps(acc, ones, signs)
 #define FLOPS_PER_STEP 64.0
 #else
 typedef ELEMENT Vector __attribute__((vector_size(VECTOR_BYTES)));
-#define STEP(acc) (acc) = (acc) * factor + summand
+#define STEP(acc) ((acc)*factor + summand)
 #define FLOPS_PER_STEP (2.0 * VECTOR_BYTES / sizeof(ELEMENT))
 #endif
 
@@ -44,10 +44,10 @@ double FmaPeak(int64_t iterations) {
   const double start = Now();
   for (int64_t i = 0; i < iterations; ++i) {
 #pragma GCC unroll 12
-    for (int c = 0; c < CHAINS; ++c) STEP(chain[c]);
-    // The chains are alike; this keeps the compiler from computing one of them only.
-#pragma GCC unroll 12
-    for (int c = 0; c < CHAINS; ++c) __asm__ volatile("" : "+x"(chain[c]));
+    for (int c = 0; c < CHAINS; ++c) {
+      chain[c] = STEP(chain[c]);
+      __asm__ volatile("" : "+x"(chain[c]));  // the chains are alike: keeps the compiler from computing only one
+    }
   }
   return (double)iterations * CHAINS * FLOPS_PER_STEP / (Now() - start);
 }

@@ -58,7 +58,7 @@ def _resnext(name: str, size: int, channels: int, stride: int = 1, count: int = 
 
 
 MODELS: dict[str, tuple[Layer, ...]] = {
-    # The variant that strides in the 3x3 layers (v1.5). STAGE_1x1a reduces, 1x1b expands, 1x1c is 1x1a of a later block.
+    # The variant that strides in the 3x3 layers (v1.5). STAGE_1x1a reduces, 1x1b expands, 1x1c reduces in later blocks.
     "resnet50": (
         Layer("conv1", 224, 3, 64, 7, 2),
         Layer("2_1x1a", 56, 64, 64, 1),
@@ -120,7 +120,8 @@ MODELS: dict[str, tuple[Layer, ...]] = {
     ),
     # DeepLab v3's atrous spatial pyramid pooling for images of 513x513 at output stride 16.
     "deeplab_aspp": tuple(Layer(f"rate {rate}", 33, 2048, 256, 3, dilation=rate) for rate in (6, 12, 18)),
-    # Padded, half as wide as the first one, for images of 256x256. An up-convolution's filter gradient is that of the strided convolution it undoes.
+    # Padded, half as wide as the first one, for images of 256x256. An up-convolution's filter gradient is that of the
+    # strided convolution it undoes.
     "unet": (
         Layer("down1_1", 256, 1, 32, 3),
         Layer("down1_2", 256, 32, 32, 3, count=2),

@@ -13,24 +13,25 @@ from results import NAMES, ConfigurationResult, LayerResult, Results, geometric_
 PEERS = tuple(name for name in NAMES if name != "plugin")
 
 _METHOD = """\
-The plugin, TensorFlow and PyTorch compute a layer's filter gradient in turns, round after round in one process, so that
-whatever slows the machine down slows all of them. A round also measures the peak: independent fused multiply-adds in
-registers, in the arithmetic that suits the type best, on as many threads.
+The plugin, TensorFlow and PyTorch compute a layer's filter gradient in turns, round after round in one process, so
+that whatever slows the machine down slows all of them. A round also measures the peak: independent fused
+multiply-adds in registers, in the arithmetic that suits the type best, on as many threads.
 
-- Times are medians over the rounds. *x best peer* is how many times as fast as the fastest peer on that layer the plugin
-  is: the median of the rounds' own ratios. Geometric means are over the distinct layers; *network* is the ratio of sums
-  in which each layer counts as often as the network has it.
-- GFLOP/s count the operations of the definition. Winograd's algorithm needs fewer, and nobody has to multiply by padding,
-  so more than 100 % of the peak is possible.
-- The plugin runs as `conv2d_backprop_filter_v2` in a `tf.function`. TensorFlow is its V1 op likewise, for depthwise layers
-  `DepthwiseConv2dNativeBackpropFilter`, once with oneDNN and once with Eigen, of which TensorFlow uses one by default,
-  depending on the processor. PyTorch is `aten::convolution_backward` on channels_last tensors.
-- All read the same memory, NHWC, values drawn from a normal distribution. Padding is SAME. Every result has been checked
-  against sums in float64; a wrong one would not be in the tables.
+- Times are medians over the rounds. *x best peer* is how many times as fast as the fastest peer on that layer the
+  plugin is: the median of the rounds' own ratios. Geometric means are over the distinct layers; *network* is the
+  ratio of sums in which each layer counts as often as the network has it.
+- GFLOP/s count the operations of the definition. Winograd's algorithm needs fewer, and nobody has to multiply by
+  padding, so more than 100 % of the peak is possible.
+- The plugin runs as `conv2d_backprop_filter_v2` in a `tf.function`. TensorFlow is its V1 op likewise, for depthwise
+  layers `DepthwiseConv2dNativeBackpropFilter`, once with oneDNN and once with Eigen, of which TensorFlow uses one by
+  default, depending on the processor. PyTorch is `aten::convolution_backward` on channels_last tensors.
+- All read the same memory, NHWC, values drawn from a normal distribution. Padding is SAME. Every result has been
+  checked against sums in float64; a wrong one would not be in the tables.
 - With one thread the process is bound to one processor.
 
-`make bench` repeats this, and `.venv/bin/python benchmarks/run.py --help` lists the options, which `make bench ARGS="..."`
-passes on. PyTorch takes part where it is installed (`.venv/bin/pip install torch`); nothing else needs it.
+`make bench` repeats this, and `.venv/bin/python benchmarks/run.py --help` lists the options, which `make bench
+ARGS="..."` passes on. PyTorch takes part where it is installed (`.venv/bin/pip install torch`); nothing else needs
+it.
 """
 
 

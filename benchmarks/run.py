@@ -3,8 +3,8 @@
     make bench                                              # about ten minutes on two cores
     make bench ARGS="--model vgg16 unet --batch 32"
 
-Writes results.json, tables.md, plots, and stderr.log with what the libraries said, into --output. docs/performance.md is
-generated from what is in benchmarks/results/. PyTorch and Matplotlib are optional: `.venv/bin/pip install torch
+Writes results.json, tables.md, plots, and stderr.log with what the libraries said, into --output. docs/performance.md
+is generated from what is in benchmarks/results/. PyTorch and Matplotlib are optional: `.venv/bin/pip install torch
 matplotlib` adds that peer and the plots.
 """
 

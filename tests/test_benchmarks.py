@@ -1,4 +1,4 @@
-"""benchmarks/run.py, on layers that take no time, with a PyTorch that crashes on one of them and lies about the other."""
+"""benchmarks/run.py, on layers that take no time, with a PyTorch that crashes on one and lies about the other."""
 
 from __future__ import annotations
 
