@@ -47,6 +47,9 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   if (p.filter_height != 3 || p.filter_width != 3) return "the filter is not 3 x 3";
   if (p.stride_height != 1 || p.stride_width != 1) return "the stride is not 1";
   if (p.groups != 1) return "the problem is grouped";
+  // The transforms work on whole vectors of channels: at 1 channel they only keep up with the direct algorithm, at 3
+  // they are 1.2 times as fast.
+  if (!forced && p.in_channels < 3) return "the transforms would work on vectors of almost no channels";
   plan->reason = "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144";
   PlanWinograd(p, isa, plan);
   if (!forced && !WinogradPays(p, plan->winograd)) return "for so few pixels the transforms cost more than they save";
