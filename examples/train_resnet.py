@@ -21,9 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.datasets import load_sample_images
-
 import tensorflow_conv_backprop as conv_backprop
+from sklearn.datasets import load_sample_images
 
 Batch = tuple[np.ndarray, np.ndarray]
 
