@@ -36,10 +36,13 @@ void FilterRow(const Problem& p, const T* input, const T* out_backprop, T* filte
       for (int64_t oh = oh_range.begin; oh < oh_range.end; ++oh) {
         const T* x_row = input + n * x.n + (oh * p.stride_height + h_offset) * x.h + in_c * x.c;
         const T* dy_row = out_backprop + n * dy.n + oh * dy.h + f * dy.c;
+        // One chain over all pixels would miss the contract: 2.9e-6 over 25,088 of them in float32.
+        Accumulator row_sum = 0;
         for (int64_t ow = ow_range.begin; ow < ow_range.end; ++ow) {
-          sum += ToAccumulator<Accumulator>(x_row[(ow * p.stride_width + w_offset) * x.w]) *
-                 ToAccumulator<Accumulator>(dy_row[ow * dy.w]);
+          row_sum += ToAccumulator<Accumulator>(x_row[(ow * p.stride_width + w_offset) * x.w]) *
+                     ToAccumulator<Accumulator>(dy_row[ow * dy.w]);
         }
+        sum += row_sum;
       }
     }
     filter_backprop[row * p.out_channels + f] = FromAccumulator<T>(sum);
