@@ -8,7 +8,7 @@ PACKAGE := python/tensorflow_conv_backprop
 
 build: setup
 	.venv/bin/bazel build //$(PACKAGE)
-	install -C -m 644 bazel-bin/$(PACKAGE)/_build_info.py bazel-bin/$(PACKAGE)/_conv_backprop_ops.so $(PACKAGE)
+	install -C -m 644 bazel-bin/$(PACKAGE)/_build_info.py bazel-bin/$(PACKAGE)/_conv_backprop_*.so $(PACKAGE)
 
 demo: build
 	$(PYTHON_IN_VENV) examples/train_digits.py
@@ -55,5 +55,5 @@ setup:
 	@tools/setup.sh
 
 clean:
-	rm -rf dist site $(PACKAGE)/_build_info.py $(PACKAGE)/_conv_backprop_ops.so
+	rm -rf dist site $(PACKAGE)/_build_info.py $(PACKAGE)/_conv_backprop_*.so
 	.venv/bin/bazel clean

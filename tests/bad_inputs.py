@@ -212,6 +212,10 @@ def run(manner: str, changes: dict[str, Any]) -> None:
             lambda: plugin.conv2d_backprop_filter_v2(**{k: tf.constant(v) for k, v in arrays.items()}, **attributes),
             autograph=False,
         )()
+    elif manner == "compiled function":
+        tf.function(
+            lambda *args: plugin.conv2d_backprop_filter_v2(*args, **attributes), jit_compile=True, autograph=False
+        )(*(tf.constant(array) for array in arrays.values()))
     elif manner == "function of unknown shapes":
         tf.function(
             lambda *args: plugin.conv2d_backprop_filter_v2(*args, **attributes),
@@ -225,7 +229,7 @@ def run(manner: str, changes: dict[str, Any]) -> None:
             session.run(result, {placeholders[name]: array for name, array in arrays.items()})
 
 
-MANNERS = ("eager", "function", "function of unknown shapes", "v1 session")
+MANNERS = ("eager", "function", "compiled function", "function of unknown shapes", "v1 session")
 
 
 def report(**fields: str | None) -> None:

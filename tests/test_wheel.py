@@ -14,6 +14,8 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
+LIBRARIES = ("_conv_backprop_ops.so", "_conv_backprop_xla.so")
+
 USE = """
 import pathlib, sys
 import tensorflow as tf
@@ -64,7 +66,7 @@ def test_holds_the_package_and_nothing_else(wheel: pathlib.Path) -> None:
     source = ROOT / "python"
     package = source / "tensorflow_conv_backprop"
     expected = {str(path.relative_to(source)) for path in package.rglob("*.py")}
-    expected |= {f"tensorflow_conv_backprop/{name}" for name in ("_conv_backprop_ops.so", "py.typed")}
+    expected |= {f"tensorflow_conv_backprop/{name}" for name in (*LIBRARIES, "py.typed")}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == expected
     assert wheel.stat().st_size < 3e6
@@ -85,11 +87,12 @@ def test_is_for_any_python_and_pins_the_minor_version_of_tensorflow(wheel: pathl
     ]
 
 
-def test_library_exports_its_c_interface_alone(wheel: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    library = zipfile.ZipFile(wheel).extract("tensorflow_conv_backprop/_conv_backprop_ops.so", tmp_path)
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_libraries_export_the_c_interface_alone(name: str, wheel: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    library = zipfile.ZipFile(wheel).extract(f"tensorflow_conv_backprop/{name}", tmp_path)
     nm = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True)
     symbols = [line.split()[-1] for line in nm.stdout.splitlines()]
-    assert "wgrad_plan" in symbols
+    assert ("wgrad_plan" in symbols) == (name == "_conv_backprop_ops.so")
     assert [symbol for symbol in symbols if not symbol.startswith("wgrad_")] == []
 
 

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import json
 import pathlib
+import warnings
 from typing import Any
 
 import tensorflow as tf
@@ -16,6 +17,8 @@ except ImportError:
     raise ImportError("the library of tensorflow_conv_backprop is not built yet; `make` builds it") from None
 
 _LIBRARY = pathlib.Path(__file__).with_name("_conv_backprop_ops.so")
+# Not built where TensorFlow lacks what it needs; there, functions with jit_compile=True cannot contain the op.
+_XLA_LIBRARY = pathlib.Path(__file__).with_name("_conv_backprop_xla.so")
 
 
 class Request(ctypes.Structure):
@@ -40,13 +43,23 @@ def library_path() -> str:
 
 
 def load() -> None:
-    """Loads the library: from here on `tf.conv2d_backprop_filter_v2` and the raw op have kernels.
+    """Loads the libraries: from here on `tf.conv2d_backprop_filter_v2` and the raw op have kernels, also in XLA.
 
     Raises:
         ImportError: If the library was built for another minor version of TensorFlow.
     """
     check_tensorflow_version(built_for=_build_info.TENSORFLOW_VERSION, running=tf.version.VERSION)
     tf.load_op_library(library_path())
+    if _XLA_LIBRARY.exists():
+        _load_xla_library()
+
+
+def _load_xla_library() -> None:
+    try:
+        tf.load_op_library(str(_XLA_LIBRARY))
+    except tf.errors.NotFoundError as error:
+        # Of the same minor version, but built without XLA: everything else works.
+        warnings.warn(f"XLA cannot compile Conv2DBackpropFilterV2: {error.message}", RuntimeWarning, stacklevel=2)
 
 
 def check_tensorflow_version(built_for: str, running: str) -> None:
