@@ -137,9 +137,9 @@ class EngineOp : public ConvolutionOp {
   }
 };
 
-// Registered as kernels of the compilation devices, not with REGISTER_XLA_OP: XLA reads what that registers only until
-// the first program is compiled, which may be before this library is loaded, and it aborts the process where a later
-// TensorFlow has a lowering of its own. A priority above the default wins over that.
+// Registered as kernels of the compilation devices, not with REGISTER_XLA_OP: what that registers XLA reads only until
+// it compiles its first program, which may be before this library is loaded, and of an op it takes one lowering alone,
+// though a later TensorFlow may have its own. A priority above the default wins over that.
 REGISTER_KERNEL_BUILDER(Name(kCallTarget).Device(DEVICE_CPU_XLA_JIT).Priority(1), EngineOp);
 REGISTER_KERNEL_BUILDER(Name(kCallTarget).Device(DEVICE_GPU_XLA_JIT).Priority(1), ConvolutionOp);
 // The fallback, by the label that tests/test_xla.py asks for it with.
