@@ -70,6 +70,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   oblong.out_height = 7;
   oblong.out_width = 5;
   problems.push_back(oblong);  // nothing square, padding on one side only
+  wgrad::Problem row = Square(2, 9, 2, 12, 1, 1, 1, 0, 1);
+  row.filter_width = 7;
+  row.pad_left = 3;
+  problems.push_back(row);  // one row of taps: fused columns are a single tap, and yet not pointwise
   return problems;
 }
 

@@ -212,8 +212,8 @@ void PlanDirect(const Problem& p, const Isa& isa, bool fuse_columns, Plan* plan)
   // With few columns a packed element is used too seldom to pay for packing: 2_1x1c gains 8 % in place, 3_1x1a loses 4
   // %.
   constexpr int64_t kFewColumns = 64;
-  const bool pointwise = d.taps == 1 && p.groups == 1 && p.stride_height == 1 && p.stride_width == 1 &&
-                         p.in_height == p.out_height && p.in_width == p.out_width;
+  const bool pointwise = p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 &&
+                         p.stride_width == 1 && p.in_height == p.out_height && p.in_width == p.out_width;
   d.a_in_place = pointwise && same_type && d.columns <= kFewColumns;
 
   // 128 pixels of 512 floats are 256 KiB: B's panels stay in a second-level cache of 512 KiB while A streams past.
