@@ -204,7 +204,7 @@ void PlanDepthwise(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t run = std::max(kLineBytes, kRunBytes / p.filter_channels) / sum_size;
   g.column_block = std::min(RoundUp(std::max(run, lanes), lanes), g.padded_columns);
   g.column_tasks = CeilDiv(g.padded_columns, g.column_block);
-  // A run of sums ends after 256 pixels; one of a whole 56 x 56 image had four times the rounding error.
+  // A run of sums ends after 256 pixels, because the rounding error of a chain grows with its length.
   constexpr int64_t kMaxRun = 256;
   g.run_rows = std::clamp<int64_t>(kMaxRun / p.out_width, 1, p.out_height);
   // A strip stays in the second-level cache; the rows that neighbouring strips share are spread twice.

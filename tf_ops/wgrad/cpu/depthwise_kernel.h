@@ -8,8 +8,8 @@
 namespace wgrad::WGRAD_ISA {
 namespace {
 
-// Pixels that are many channels apart defeat the hardware prefetchers; asking this many ahead made MobileNet-V2's
-// layers up to 2 times faster.
+// Pixels that are many channels apart defeat the hardware prefetchers. Asking this many ahead: 1.3 times as fast on 144
+// channels of stride 2, 1.4 times on ResNeXt's first stage.
 inline constexpr int64_t kPixelsAhead = 16;
 
 template <typename T, int kTaps>

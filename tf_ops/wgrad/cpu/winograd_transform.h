@@ -118,12 +118,13 @@ void TransformTile(const void* const* pixels, const void* const* next_pixels, in
 
 template <typename T>
 bool TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride, T* to) {
+  constexpr int kPoints = FilterTransform<T>::kFrom * FilterTransform<T>::kFrom;
   int64_t column = 0;
   Vector<T> check = {};  // value - value is NaN where value is not finite
   const auto load = [&](int i) { return Load(products + i * plane + column); };
   for (; column + kLanes<T> <= count; column += kLanes<T>) {
     // Two vectors ahead, the next cache line of each plane.
-    for (int i = 0; i < 36; ++i) __builtin_prefetch(products + i * plane + column + 2 * kLanes<T>);
+    for (int i = 0; i < kPoints; ++i) __builtin_prefetch(products + i * plane + column + 2 * kLanes<T>);
     Transform2D<FilterTransform<T>, T>(load, [&](int i, Vector<T> value) {
       T* tap = to + i * tap_stride + column;
       if (accumulate) value += Load(tap);
