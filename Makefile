@@ -31,7 +31,7 @@ wheel:
 bench: build
 	$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)
 
-CPP_SOURCES = git ls-files '*.cc' '*.h' '*.inc'
+CPP_SOURCES = git ls-files '*.c' '*.cc' '*.h' '*.inc'
 
 lint: lint-tools
 	.venv/bin/ruff check .
