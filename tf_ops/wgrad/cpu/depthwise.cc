@@ -1,6 +1,6 @@
-// Depthwise convolutions and other thin groups. Vectors run along the output channels, across groups: X is spread so
-// that lane f holds the channel that f's group reads, with zeros in the padding, and then each tap is one
-// multiplication and addition for each vector of output pixels.
+// Depthwise convolutions and other thin groups. Vectors run along the output channels, across groups: strips of X and
+// dY are laid out so that lane f of X holds the channel that f's group reads, with zeros in the padding, and then each
+// tap is one multiplication and addition for each vector of output pixels.
 #include "tf_ops/wgrad/cpu/depthwise.h"
 
 #include <algorithm>
@@ -11,29 +11,37 @@ namespace wgrad {
 namespace {
 
 // Rows of X that one strip of output rows sees.
-int64_t StripInputRows(const Problem& p, const DepthwisePlan& plan) {
-  return (plan.strip_rows - 1) * p.stride_height + (p.filter_height - 1) * p.dilation_height + 1;
+int64_t StripInputRows(const Problem& p, int64_t strip_rows) {
+  return (strip_rows - 1) * p.stride_height + (p.filter_height - 1) * p.dilation_height + 1;
 }
 
 int64_t PaddedWidth(const Problem& p) {
   return (p.out_width - 1) * p.stride_width + (p.filter_width - 1) * p.dilation_width + 1;
 }
 
+// Pixels from one panel to the next. Odd, so that neighbouring panels start in different cache sets.
+int64_t InputPitch(const Problem& p, const DepthwisePlan& plan) {
+  return (StripInputRows(p, plan.strip_rows) * PaddedWidth(p)) | 1;
+}
+
+int64_t OutputPitch(const Problem& p, const DepthwisePlan& plan) { return (plan.strip_rows * p.out_width) | 1; }
+
 struct WorkerBytes {
-  int64_t x, dy, offsets, first, lanes;
-  int64_t total() const { return x + dy + offsets + first + lanes; }
+  int64_t x, dy, offsets, lanes, taps;
+  int64_t total() const { return x + dy + offsets + lanes + taps; }
 };
 
-WorkerBytes WorkerBytesOf(const Problem& p, const DepthwisePlan& plan, int64_t sum_size) {
+WorkerBytes WorkerBytesOf(const Problem& p, const DepthwisePlan& plan, int64_t lanes, int64_t sum_size) {
   WorkerBytes bytes;
-  bytes.x = AlignedBytes(StripInputRows(p, plan) * PaddedWidth(p) * p.filter_channels * plan.column_block * sum_size);
-  bytes.dy = plan.dy_in_place ? 0 : AlignedBytes(plan.strip_rows * p.out_width * plan.column_block * sum_size);
-  bytes.offsets = AlignedBytes(plan.strip_rows * p.out_width * sizeof(int64_t));
-  bytes.first = AlignedBytes(plan.column_block * sizeof(int64_t));
-  bytes.lanes = AlignedBytes(plan.column_block * sum_size);
+  bytes.x = AlignedBytes(InputPitch(p, plan) * p.filter_channels * plan.column_block * sum_size);
+  bytes.dy = AlignedBytes(OutputPitch(p, plan) * plan.column_block * sum_size);
+  bytes.offsets = AlignedBytes(std::max(plan.strip_rows * p.out_width, p.in_width) * sizeof(int64_t));
+  bytes.lanes = AlignedBytes(lanes * sum_size);
+  bytes.taps = AlignedBytes(p.filter_height * p.filter_width * sizeof(int64_t));
   return bytes;
 }
 
+// A strip is held in panels of one vector of output channels: all its pixels of one panel, then those of the next.
 template <typename T>
 class Task {
  public:
@@ -41,137 +49,133 @@ class Task {
       : p_(problem),
         plan_(plan.depthwise),
         kernels_(KernelsOf<T>(*plan.isa)),
-        element_size_(ElementSize(problem.dtype)),
+        pixel_(problem.filter_channels * kernels_.lanes),
+        input_pitch_(InputPitch(problem, plan_)),
+        output_pitch_(OutputPitch(problem, plan_)),
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
         all_sums_(sums) {
-    const WorkerBytes bytes = WorkerBytesOf(problem, plan_, sizeof(T));
+    const WorkerBytes bytes = WorkerBytesOf(problem, plan_, kernels_.lanes, sizeof(T));
     x_ = reinterpret_cast<T*>(scratch);
     dy_ = reinterpret_cast<T*>(scratch += bytes.x);
     offsets_ = reinterpret_cast<int64_t*>(scratch += bytes.dy);
-    first_ = reinterpret_cast<int64_t*>(scratch += bytes.offsets);
-    lanes_ = reinterpret_cast<LaneIndex<T>*>(scratch += bytes.first);
+    lanes_ = reinterpret_cast<LaneIndex<T>*>(scratch += bytes.offsets);
+    taps_ = reinterpret_cast<int64_t*>(scratch += bytes.lanes);
   }
 
   void Run(int64_t task) {
-    const int64_t first_column = task % plan_.column_tasks * plan_.column_block;
+    first_column_ = task % plan_.column_tasks * plan_.column_block;
     const int64_t depth_slice = task / plan_.column_tasks;
-    columns_ = std::min(plan_.column_block, p_.out_channels - first_column);
-    vectors_ = CeilDiv(columns_, kernels_.lanes);
-    sums_ = all_sums_ + depth_slice * Rows() * plan_.padded_columns + first_column;
+    columns_ = std::min(plan_.column_block, p_.out_channels - first_column_);
+    sums_ = all_sums_ + depth_slice * Rows() * plan_.padded_columns + first_column_;
     for (int64_t row = 0; row < Rows(); ++row) {
-      std::fill_n(sums_ + row * plan_.padded_columns, vectors_ * kernels_.lanes, T(0));
+      std::fill_n(sums_ + row * plan_.padded_columns, RoundUp(columns_, kernels_.lanes), T(0));
     }
-    FindLanes(first_column);
+    // Nothing is ever loaded into the columns in the padding.
+    std::fill_n(x_, input_pitch_ * p_.filter_channels * RoundUp(columns_, kernels_.lanes), T(0));
+    for (int64_t kh = 0; kh < p_.filter_height; ++kh) {
+      for (int64_t kw = 0; kw < p_.filter_width; ++kw) {
+        taps_[kh * p_.filter_width + kw] =
+            (kh * p_.dilation_height * PaddedWidth(p_) + kw * p_.dilation_width) * pixel_;
+      }
+    }
     const int64_t end = std::min(plan_.strips, (depth_slice + 1) * plan_.strips_per_task);
-    for (int64_t strip = depth_slice * plan_.strips_per_task; strip < end; ++strip) Strip(strip, first_column);
+    for (int64_t strip = depth_slice * plan_.strips_per_task; strip < end; ++strip) Strip(strip);
   }
 
  private:
   int64_t Rows() const { return p_.filter_height * p_.filter_width * p_.filter_channels; }
 
-  // Where each vector of output channels finds its input channels. Lanes behind the last channel repeat it.
-  void FindLanes(int64_t first_column) {
-    const int64_t group_columns = p_.out_channels / p_.groups;
-    for (int64_t lane = 0; lane < vectors_ * kernels_.lanes; ++lane) {
-      const int64_t column = std::min(first_column + lane, p_.out_channels - 1);
-      const int64_t channel = column / group_columns * p_.filter_channels;
-      if (lane % kernels_.lanes == 0) first_[lane / kernels_.lanes] = channel;
-      lanes_[lane] = static_cast<LaneIndex<T>>(channel - first_[lane / kernels_.lanes]);
-    }
-  }
-
-  void Strip(int64_t strip, int64_t first_column) {
+  void Strip(int64_t strip) {
     const int64_t strips_per_image = CeilDiv(p_.out_height, plan_.strip_rows);
     const int64_t n = strip / strips_per_image;
     const int64_t oh = strip % strips_per_image * plan_.strip_rows;
     const int64_t rows = std::min(plan_.strip_rows, p_.out_height - oh);
-    SpreadInput(n, oh * p_.stride_height - p_.pad_top,
-                (rows - 1) * p_.stride_height + (p_.filter_height - 1) * p_.dilation_height + 1);
-
-    const int64_t dy_offset = (n * p_.out_height + oh) * p_.out_width * p_.out_channels + first_column;
-    const int64_t x_step = p_.filter_channels * vectors_ * kernels_.lanes;
-    TapRegion region = {rows,
-                        p_.out_width,
-                        p_.stride_width * x_step,
-                        p_.stride_height * PaddedWidth(p_) * x_step,
-                        p_.out_channels,
-                        p_.out_width * p_.out_channels};
-    const T* dy = reinterpret_cast<const T*>(out_backprop_) + dy_offset;
-    if (!plan_.dy_in_place) {
-      for (int64_t i = 0; i < rows * p_.out_width; ++i) offsets_[i] = i * p_.out_channels;
-      region.dy_step = vectors_ * kernels_.lanes;
-      region.dy_row_step = p_.out_width * region.dy_step;
-      kernels_.pack[static_cast<int>(p_.dtype)](out_backprop_ + dy_offset * element_size_, offsets_,
-                                                rows * p_.out_width, columns_, region.dy_step, rows * p_.out_width, 0,
-                                                dy_);
-      dy = dy_;
-    }
-    for (int64_t row = 0; row < rows; row += plan_.run_rows) {
-      region.rows = std::min(plan_.run_rows, rows - row);
-      for (int64_t v = 0; v < vectors_; ++v) {
-        Multiply(region, x_ + row * region.x_row_step + v * kernels_.lanes,
-                 dy + row * region.dy_row_step + v * kernels_.lanes, sums_ + v * kernels_.lanes);
+    const int64_t ih = oh * p_.stride_height - p_.pad_top;
+    for (int64_t row = 0; row < StripInputRows(p_, rows); ++row) LoadInputRow(n, ih + row, row);
+    PackPanels(out_backprop_, (n * p_.out_height + oh) * p_.out_width * p_.out_channels + first_column_,
+               p_.out_channels, rows * p_.out_width, output_pitch_, 0, dy_);
+    for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
+      for (int64_t row = 0; row < rows; row += plan_.run_rows) {
+        MultiplyRun(column, row, std::min(plan_.run_rows, rows - row));
       }
     }
   }
 
-  // Fills x_ with `rows` rows of X from row `ih` on, from -pad_left to PaddedWidth() - pad_left.
-  void SpreadInput(int64_t n, int64_t ih, int64_t rows) {
-    const int64_t pixel = p_.filter_channels * vectors_ * kernels_.lanes;
-    const int64_t width = PaddedWidth(p_);
-    const int64_t begin = std::min(p_.pad_left, width);
-    const int64_t end = std::max(begin, std::min(width, p_.in_width + p_.pad_left));
-    for (int64_t row = 0; row < rows; ++row, ++ih) {
-      T* to = x_ + row * width * pixel;
-      if (ih < 0 || ih >= p_.in_height) {
-        std::fill_n(to, width * pixel, T(0));
-        continue;
+  // Fills row `row` of the strip with row `ih` of image n.
+  void LoadInputRow(int64_t n, int64_t ih, int64_t row) {
+    const int64_t first = row * PaddedWidth(p_);
+    if (ih < 0 || ih >= p_.in_height) {
+      for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
+        std::fill_n(InputPanel(column) + first * pixel_, PaddedWidth(p_) * pixel_, T(0));
       }
-      std::fill_n(to, begin * pixel, T(0));
-      const int64_t offset = (n * p_.in_height + ih) * p_.in_width * p_.in_channels;
-      kernels_.spread[static_cast<int>(p_.dtype)](input_ + offset * element_size_, InputElements(p_) - offset,
-                                                  end - begin, p_.in_channels, p_.filter_channels, vectors_, first_,
-                                                  lanes_, to + begin * pixel);
-      std::fill_n(to + end * pixel, (width - end) * pixel, T(0));
+      return;
+    }
+    const int64_t pixels = std::min(p_.in_width, PaddedWidth(p_) - p_.pad_left);
+    if (pixels <= 0) return;
+    const int64_t offset = (n * p_.in_height + ih) * p_.in_width * p_.in_channels;
+    if (plan_.spread) {
+      for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
+        SpreadPanel(column, offset, pixels, InputPanel(column) + (first + p_.pad_left) * pixel_);
+      }
+    } else {
+      PackPanels(input_, offset + first_column_, p_.in_channels, pixels, input_pitch_, first + p_.pad_left, x_);
     }
   }
 
-  // One vector of output channels: near-equal shares of the taps in registers at a time.
-  void Multiply(const TapRegion& region, const T* x, const T* dy, T* sums) {
-    const int64_t taps = p_.filter_height * p_.filter_width;
-    const int64_t block = vectors_ * kernels_.lanes;
-    const int64_t pixel = p_.filter_channels * block;
+  void PackPanels(const char* from, int64_t offset, int64_t step, int64_t pixels, int64_t pitch, int64_t slot, T* to) {
+    for (int64_t i = 0; i < pixels; ++i) offsets_[i] = offset + i * step;
+    kernels_.pack[static_cast<int>(p_.dtype)](from, offsets_, pixels, columns_, kernels_.lanes, pitch, slot, to);
+  }
+
+  // Lanes behind the last channel repeat it.
+  void SpreadPanel(int64_t first_lane, int64_t offset, int64_t pixels, T* to) {
+    const int64_t group_columns = p_.out_channels / p_.groups;
+    const int64_t first_column = first_column_ + first_lane;
+    const int64_t first_channel = first_column / group_columns * p_.filter_channels;
+    for (int64_t lane = 0; lane < kernels_.lanes; ++lane) {
+      const int64_t column = std::min(first_column + lane, p_.out_channels - 1);
+      lanes_[lane] = static_cast<LaneIndex<T>>(column / group_columns * p_.filter_channels - first_channel);
+    }
+    offset += first_channel;
+    kernels_.spread[static_cast<int>(p_.dtype)](input_ + offset * ElementSize(p_.dtype), InputElements(p_) - offset,
+                                                pixels, p_.in_channels, p_.filter_channels, lanes_, to);
+  }
+
+  // One vector of output channels and `rows` rows of the strip: near-equal shares of the taps in registers at a time.
+  void MultiplyRun(int64_t column, int64_t row, int64_t rows) {
+    const TapRegion region = {rows, p_.out_width, p_.stride_width * pixel_,
+                              p_.stride_height * PaddedWidth(p_) * pixel_};
+    const T* dy = dy_ + column * output_pitch_ + row * p_.out_width * kernels_.lanes;
     for (int64_t c = 0; c < p_.filter_channels; ++c) {
+      const T* x = InputPanel(column) + row * region.x_row_step + c * kernels_.lanes;
+      const int64_t taps = p_.filter_height * p_.filter_width;
       int64_t shares = CeilDiv(taps, kMaxTaps);
       for (int64_t first = 0; first < taps; --shares) {
         const int64_t count = CeilDiv(taps - first, shares);
-        const T* tap_x[kMaxTaps];
-        T* tap_sums[kMaxTaps];
-        for (int64_t t = 0; t < count; ++t) {
-          const int64_t kh = (first + t) / p_.filter_width, kw = (first + t) % p_.filter_width;
-          tap_x[t] = x + (kh * p_.dilation_height * PaddedWidth(p_) + kw * p_.dilation_width) * pixel + c * block;
-          tap_sums[t] = sums + ((first + t) * p_.filter_channels + c) * plan_.padded_columns;
-        }
-        kernels_.multiply_taps[count](region, tap_x, dy, tap_sums);
+        T* sums = sums_ + (first * p_.filter_channels + c) * plan_.padded_columns + column;
+        kernels_.multiply_taps[count](region, x, taps_ + first, dy, p_.filter_channels * plan_.padded_columns, sums);
         first += count;
       }
     }
   }
 
+  T* InputPanel(int64_t column) const { return x_ + column * p_.filter_channels * input_pitch_; }
+
   const Problem& p_;
   const DepthwisePlan& plan_;
   const Kernels<T>& kernels_;
-  const int64_t element_size_;
+  const int64_t pixel_;  // elements of one pixel of a panel of X
+  const int64_t input_pitch_, output_pitch_;
   const char* input_;
   const char* out_backprop_;
   T* all_sums_;
   T* x_;
   T* dy_;
   int64_t* offsets_;
-  int64_t* first_;
   LaneIndex<T>* lanes_;
-  int64_t columns_, vectors_;
+  int64_t* taps_;  // offset of each tap's first pixel
+  int64_t first_column_, columns_;
   T* sums_;
 };
 
@@ -198,16 +202,19 @@ void PlanDepthwise(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t lanes = isa.vector_bytes / sum_size;
   DepthwisePlan& g = plan->depthwise;
   g.padded_columns = RoundUp(p.out_channels, lanes);
-  g.dy_in_place = (p.dtype == DataType::kFloat32 || is_double) && p.out_channels % lanes == 0;
-  // Whole cache lines of X and dY, 256 bytes in a run where one input channel feeds a lane.
-  constexpr int64_t kRunBytes = 256, kLineBytes = 64;
-  const int64_t run = std::max(kLineBytes, kRunBytes / p.filter_channels) / sum_size;
-  g.column_block = std::min(RoundUp(std::max(run, lanes), lanes), g.padded_columns);
+  g.spread = p.filter_channels > 1 || p.out_channels > p.groups;
+  // Long runs of each pixel's channels keep the memory busy: copying 14 MB of 144 channels from beyond the caches ran
+  // at 2.4 GB/s in runs of 64 bytes, 15 in runs of 256, and 27 in runs of 576. Spreading multiplies the channels, and a
+  // strip shall still have many rows.
+  constexpr int64_t kRunBytes = 1024, kSpreadRunBytes = 256, kLineBytes = 64;
+  const int64_t run_bytes = g.spread ? std::max(kSpreadRunBytes / p.filter_channels, kLineBytes) : kRunBytes;
+  g.column_tasks = CeilDiv(g.padded_columns * sum_size, run_bytes);
+  g.column_block = RoundUp(CeilDiv(g.padded_columns, g.column_tasks), kLineBytes / sum_size);
   g.column_tasks = CeilDiv(g.padded_columns, g.column_block);
   // A run of sums ends after 256 pixels, because the rounding error of a chain grows with its length.
   constexpr int64_t kMaxRun = 256;
   g.run_rows = std::clamp<int64_t>(kMaxRun / p.out_width, 1, p.out_height);
-  // A strip stays in the second-level cache; the rows that neighbouring strips share are spread twice.
+  // A strip stays in the second-level cache; the rows that neighbouring strips share are loaded twice.
   constexpr int64_t kStripBytes = 128 << 10;
   const int64_t row_bytes = p.stride_height * PaddedWidth(p) * p.filter_channels * g.column_block * sum_size;
   g.strip_rows = std::min(RoundUp(std::max<int64_t>(1, kStripBytes / row_bytes), g.run_rows), p.out_height);
@@ -218,7 +225,7 @@ void PlanDepthwise(const Problem& p, const Isa& isa, Plan* plan) {
   g.depth_slices = CeilDiv(g.strips, g.strips_per_task);
   plan->tasks = g.depth_slices * g.column_tasks;
   plan->shared_bytes = AlignedBytes(g.depth_slices * FilterElements(p) / p.out_channels * g.padded_columns * sum_size);
-  plan->worker_bytes = WorkerBytesOf(p, g, sum_size).total();
+  plan->worker_bytes = WorkerBytesOf(p, g, lanes, sum_size).total();
 }
 
 bool RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,

@@ -44,26 +44,25 @@ template <typename T>
 using TransformToTaps = bool (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
                                  T* to);
 
-// The pixels that MultiplyTaps runs over; steps in elements.
+// The output pixels that MultiplyTaps runs over, and how far apart, in elements, it finds X's; dY's are dense.
 struct TapRegion {
   int64_t rows, columns;
   int64_t x_step, x_row_step;
-  int64_t dy_step, dy_row_step;
 };
 
-// One vector of channels: sums[t] += the sum over the region of x[t] * dy, for each tap t.
+// One vector of channels: sums[t * sum_stride] += the sum over the region of x[taps[t]] * dy, for each tap t.
 template <typename T>
-using TapKernel = void (*)(const TapRegion& region, const T* const* x, const T* dy, T* const* sums);
+using TapKernel = void (*)(const TapRegion& region, const T* x, const int64_t* taps, const T* dy, int64_t sum_stride,
+                           T* sums);
 
 template <typename T>
 using LaneIndex = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 
-// For each of `pixels` pixels and each of `filter_channels` channels c, gathers vectors whose lane i of vector v is
-// pixel[first[v] + c + lanes[v * lanes + i]]. `readable` elements may be read from `source` on.
+// For each of `pixels` pixels, pixel_step apart, and each of `filter_channels` channels c, gathers a vector whose lane
+// i is pixel[c + lanes[i]]. `readable` elements may be read from `source` on.
 template <typename T>
 using SpreadLanes = void (*)(const void* source, int64_t readable, int64_t pixels, int64_t pixel_step,
-                             int64_t filter_channels, int64_t vectors, const int64_t* first, const LaneIndex<T>* lanes,
-                             T* to);
+                             int64_t filter_channels, const LaneIndex<T>* lanes, T* to);
 
 inline constexpr int kMaxTaps = 10;    // of one TapKernel: as many sums and pointers as there are registers
 inline constexpr int kMaxVectors = 3;  // per micro-kernel row

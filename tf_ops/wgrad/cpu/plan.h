@@ -48,8 +48,8 @@ struct WinogradPlan {
 
 // Blocking of the algorithm for thin groups: output channels across the vectors, pixels in strips of whole rows.
 struct DepthwisePlan {
-  bool dy_in_place;        // dY needs neither widening nor zeros behind its last channel
-  int64_t column_block;    // output channels of one task, whole vectors
+  bool spread;             // a lane's input channel is not the output channel itself
+  int64_t column_block;    // output channels of one task, whole cache lines
   int64_t padded_columns;  // all output channels rounded up to whole vectors
   int64_t strip_rows;      // output rows of one strip
   int64_t run_rows;        // output rows that are summed in registers
