@@ -34,8 +34,13 @@ void TestChoice() {
   empty.batch = 0;
   CHECK_EQ(Chosen(empty), "reference");
 
-  CHECK_TRUE(PlanOf(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)).direct.fuse_columns);
-  CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).direct.fuse_columns);
+  // Strips for few channels, in or out.
+  CHECK_TRUE(PlanOf(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)).strip_direct.fuse_columns);
+  CHECK_TRUE(PlanOf(Square(8, 28, 256, 256, 3, 1, 1, 1, 32)).strip_direct.fuse_columns);
+  CHECK_TRUE(PlanOf(Square(8, 14, 512, 512, 3, 1, 1, 1, 32)).strips);
+  CHECK_TRUE(!PlanOf(Square(8, 7, 1024, 1024, 3, 1, 1, 1, 32)).strips);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 128, 128, 3, 2, 1, 1, 1)).strips);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).strips);
   CHECK_TRUE(PlanOf(Square(8, 56, 256, 64, 1, 1, 1, 0, 1)).direct.a_in_place);
   CHECK_TRUE(!PlanOf(Square(8, 56, 256, 256, 1, 1, 1, 0, 1)).direct.a_in_place);
 }

@@ -46,6 +46,11 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 3, 5, 4, 3, 1, 4, 4, 1),      // dilation that skips the image
       Square(2, 13, 3, 40, 7, 2, 1, 3, 1),    // few channels: fused columns
       Square(1, 12, 5, 9, 11, 4, 1, 2, 1),    // fused columns in unequal slices
+      Square(2, 20, 15, 12, 5, 1, 1, 2, 1),   // fused columns, several strips
+      Square(1, 20, 300, 20, 5, 1, 1, 2, 1),  // strips of several channel blocks, the last one ragged
+      Square(2, 16, 96, 96, 3, 1, 1, 1, 4),   // strips of groups side by side
+      Square(1, 17, 74, 34, 3, 1, 1, 1, 2),   // strips of groups with ragged panels
+      Square(1, 19, 40, 200, 3, 2, 1, 1, 5),  // strips of groups with more columns than one panel
       Square(2, 9, 34, 68, 3, 2, 1, 1, 17),   // 17 groups
       Square(2, 14, 24, 24, 3, 1, 1, 1, 24),  // depthwise
       Square(2, 7, 6, 18, 5, 2, 1, 2, 6),     // depthwise with a multiplier
@@ -70,6 +75,9 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   oblong.out_height = 7;
   oblong.out_width = 5;
   problems.push_back(oblong);  // nothing square, padding on one side only
+  wgrad::Problem wide = Square(1, 5, 6, 10, 3, 1, 1, 1, 1);
+  wide.in_width = wide.out_width = 400;
+  problems.push_back(wide);  // a row longer than one chunk of a strip
   wgrad::Problem row = Square(2, 9, 2, 12, 1, 1, 1, 0, 1);
   row.filter_width = 7;
   row.pad_left = 3;

@@ -17,11 +17,35 @@ inline int64_t RoundUp(int64_t value, int64_t multiple) { return CeilDiv(value, 
 // Scratch memory is handed out in whole cache lines.
 inline int64_t AlignedBytes(int64_t bytes) { return RoundUp(bytes, 64); }
 
+// Rows of one packed slice of A: 16 where that divides the rows, so that a slice is whole cache lines of X, otherwise
+// near-equal slices of at most 24, so that none is thin. 128 pixels of 24 floats are 12 KiB of the first-level cache,
+// beside 12 KiB of B.
+inline int64_t SliceRows(int64_t rows) {
+  constexpr int64_t kLine = 16, kMost = 24;
+  if (rows % kLine == 0) return kLine;
+  return CeilDiv(rows, CeilDiv(rows, kMost));
+}
+
+// As many tasks as keep each above 2 MFLOP (20 us), at most 32. Twice as many cost 2_1x1c 3 % (more partial sums) and
+// 3_3x3s2 6 % (dY is packed by more tasks).
+inline int64_t WantedTasks(const Problem& p) {
+  constexpr double kFlopsPerTask = 2e6;
+  constexpr int64_t kMaxTasks = 32;
+  return std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p) / kFlopsPerTask), 1, kMaxTasks);
+}
+
+// Into how many slices to cut the `blocks` blocks of pixels. This cut comes before those of dW, because each task then
+// reads its own part of X and dY, as far as the partial sums stay within 4 MiB.
+inline int64_t DepthSlices(const Problem& p, int64_t blocks, int64_t sum_bytes) {
+  constexpr int64_t kPartialBytes = 4 << 20;
+  return std::min({WantedTasks(p), blocks, std::max<int64_t>(1, kPartialBytes / sum_bytes)});
+}
+
 // Multiplies one packed slice of A (`rows` columns of a) by all panels of B: tile by tile, the rows in near-equal
 // shares so that no tile is thin.
 template <typename T>
-inline void MultiplySlice(const Kernels<T>& kernels, int64_t depth, const T* a, int64_t a_stride, int64_t rows,
-                          const T* b, int64_t pitch, int64_t columns, const int32_t* b_rows, T* sums,
+inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t depth, const T* a, int64_t a_stride,
+                          int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,
                           int64_t sum_stride, bool accumulate) {
   const int64_t panel_width = kMaxVectors * kernels.lanes;
   for (int64_t column = 0; column < columns; column += panel_width) {
@@ -29,8 +53,8 @@ inline void MultiplySlice(const Kernels<T>& kernels, int64_t depth, const T* a, 
     int64_t tiles = CeilDiv(rows, kernels.max_rows[vectors]);
     for (int64_t row = 0; row < rows; --tiles) {
       const int64_t tile_rows = CeilDiv(rows - row, tiles);
-      kernels.micro[vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, b_rows,
-                                        sums + row * sum_stride + column, sum_stride, accumulate);
+      kernels.micro[indexed][vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, index,
+                                                 sums + row * sum_stride + column, sum_stride, accumulate);
       row += tile_rows;
     }
   }

@@ -6,23 +6,10 @@
 #include <algorithm>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
+#include "tf_ops/wgrad/cpu/strip.h"
 
 namespace wgrad {
 namespace {
-
-// Rows of X that one strip of output rows sees.
-int64_t StripInputRows(const Problem& p, int64_t strip_rows) {
-  return (strip_rows - 1) * p.stride_height + (p.filter_height - 1) * p.dilation_height + 1;
-}
-
-int64_t PaddedWidth(const Problem& p) {
-  return (p.out_width - 1) * p.stride_width + (p.filter_width - 1) * p.dilation_width + 1;
-}
-
-// Pixels from one panel to the next. Odd, so that neighbouring panels start in different cache sets.
-int64_t InputPitch(const Problem& p, const DepthwisePlan& plan) {
-  return (StripInputRows(p, plan.strip_rows) * PaddedWidth(p)) | 1;
-}
 
 int64_t OutputPitch(const Problem& p, const DepthwisePlan& plan) { return (plan.strip_rows * p.out_width) | 1; }
 
@@ -33,7 +20,7 @@ struct WorkerBytes {
 
 WorkerBytes WorkerBytesOf(const Problem& p, const DepthwisePlan& plan, int64_t lanes, int64_t sum_size) {
   WorkerBytes bytes;
-  bytes.x = AlignedBytes(InputPitch(p, plan) * p.filter_channels * plan.column_block * sum_size);
+  bytes.x = AlignedBytes(InputPitch(p, plan.strip_rows) * p.filter_channels * plan.column_block * sum_size);
   bytes.dy = AlignedBytes(OutputPitch(p, plan) * plan.column_block * sum_size);
   bytes.offsets = AlignedBytes(std::max(plan.strip_rows * p.out_width, p.in_width) * sizeof(int64_t));
   bytes.lanes = AlignedBytes(lanes * sum_size);
@@ -50,7 +37,7 @@ class Task {
         plan_(plan.depthwise),
         kernels_(KernelsOf<T>(*plan.isa)),
         pixel_(problem.filter_channels * kernels_.lanes),
-        input_pitch_(InputPitch(problem, plan_)),
+        input_pitch_(InputPitch(problem, plan_.strip_rows)),
         output_pitch_(OutputPitch(problem, plan_)),
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
@@ -80,46 +67,40 @@ class Task {
       }
     }
     const int64_t end = std::min(plan_.strips, (depth_slice + 1) * plan_.strips_per_task);
-    for (int64_t strip = depth_slice * plan_.strips_per_task; strip < end; ++strip) Strip(strip);
+    for (int64_t strip = depth_slice * plan_.strips_per_task; strip < end; ++strip) {
+      RunStrip(Strip(p_, plan_.strip_rows, strip));
+    }
   }
 
  private:
   int64_t Rows() const { return p_.filter_height * p_.filter_width * p_.filter_channels; }
 
-  void Strip(int64_t strip) {
-    const int64_t strips_per_image = CeilDiv(p_.out_height, plan_.strip_rows);
-    const int64_t n = strip / strips_per_image;
-    const int64_t oh = strip % strips_per_image * plan_.strip_rows;
-    const int64_t rows = std::min(plan_.strip_rows, p_.out_height - oh);
-    const int64_t ih = oh * p_.stride_height - p_.pad_top;
-    for (int64_t row = 0; row < StripInputRows(p_, rows); ++row) LoadInputRow(n, ih + row, row);
-    PackPanels(out_backprop_, (n * p_.out_height + oh) * p_.out_width * p_.out_channels + first_column_,
-               p_.out_channels, rows * p_.out_width, output_pitch_, 0, dy_);
+  void RunStrip(const Strip& strip) {
+    ForEachInputRow(
+        p_, strip, [this](int64_t offset, int64_t pixels, int64_t slot) { LoadRow(offset, pixels, slot); },
+        [this](int64_t slot) { ClearRow(slot); });
+    PackPanels(out_backprop_, (strip.n * p_.out_height + strip.oh) * p_.out_width * p_.out_channels + first_column_,
+               p_.out_channels, strip.rows * p_.out_width, output_pitch_, 0, dy_);
     for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
-      for (int64_t row = 0; row < rows; row += plan_.run_rows) {
-        MultiplyRun(column, row, std::min(plan_.run_rows, rows - row));
+      for (int64_t row = 0; row < strip.rows; row += plan_.run_rows) {
+        MultiplyRun(column, row, std::min(plan_.run_rows, strip.rows - row));
       }
     }
   }
 
-  // Fills row `row` of the strip with row `ih` of image n.
-  void LoadInputRow(int64_t n, int64_t ih, int64_t row) {
-    const int64_t first = row * PaddedWidth(p_);
-    if (ih < 0 || ih >= p_.in_height) {
-      for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
-        std::fill_n(InputPanel(column) + first * pixel_, PaddedWidth(p_) * pixel_, T(0));
-      }
+  void LoadRow(int64_t offset, int64_t pixels, int64_t slot) {
+    if (!plan_.spread) {
+      PackPanels(input_, offset + first_column_, p_.in_channels, pixels, input_pitch_, slot, x_);
       return;
     }
-    const int64_t pixels = std::min(p_.in_width, PaddedWidth(p_) - p_.pad_left);
-    if (pixels <= 0) return;
-    const int64_t offset = (n * p_.in_height + ih) * p_.in_width * p_.in_channels;
-    if (plan_.spread) {
-      for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
-        SpreadPanel(column, offset, pixels, InputPanel(column) + (first + p_.pad_left) * pixel_);
-      }
-    } else {
-      PackPanels(input_, offset + first_column_, p_.in_channels, pixels, input_pitch_, first + p_.pad_left, x_);
+    for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
+      SpreadPanel(column, offset, pixels, InputPanel(column) + slot * pixel_);
+    }
+  }
+
+  void ClearRow(int64_t slot) {
+    for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
+      std::fill_n(InputPanel(column) + slot * pixel_, PaddedWidth(p_) * pixel_, T(0));
     }
   }
 
@@ -144,8 +125,7 @@ class Task {
 
   // One vector of output channels and `rows` rows of the strip: near-equal shares of the taps in registers at a time.
   void MultiplyRun(int64_t column, int64_t row, int64_t rows) {
-    const TapRegion region = {rows, p_.out_width, p_.stride_width * pixel_,
-                              p_.stride_height * PaddedWidth(p_) * pixel_};
+    const TapRegion region = {rows, p_.out_width, p_.stride_height * PaddedWidth(p_) * pixel_};
     const T* dy = dy_ + column * output_pitch_ + row * p_.out_width * kernels_.lanes;
     for (int64_t c = 0; c < p_.filter_channels; ++c) {
       const T* x = InputPanel(column) + row * region.x_row_step + c * kernels_.lanes;
@@ -154,7 +134,8 @@ class Task {
       for (int64_t first = 0; first < taps; --shares) {
         const int64_t count = CeilDiv(taps - first, shares);
         T* sums = sums_ + (first * p_.filter_channels + c) * plan_.padded_columns + column;
-        kernels_.multiply_taps[count](region, x, taps_ + first, dy, p_.filter_channels * plan_.padded_columns, sums);
+        kernels_.multiply_taps[count](region, x, p_.stride_width * pixel_, taps_ + first, dy,
+                                      p_.filter_channels * plan_.padded_columns, sums);
         first += count;
       }
     }

@@ -9,13 +9,14 @@ namespace wgrad::WGRAD_ISA {
 namespace {
 
 template <typename T, int kTaps>
-void MultiplyTaps(const TapRegion& region, const T* x, const int64_t* taps, const T* dy, int64_t sum_stride, T* sums) {
+void MultiplyTaps(const TapRegion& region, const T* x, int64_t x_step, const int64_t* taps, const T* dy,
+                  int64_t sum_stride, T* sums) {
   Vector<T> sum[kTaps] = {};
   const T* tap_x[kTaps];
   for (int t = 0; t < kTaps; ++t) tap_x[t] = x + taps[t];
   for (int64_t row = 0; row < region.rows; ++row) {
     int64_t offset = row * region.x_row_step;
-    for (int64_t i = 0; i < region.columns; ++i, dy += kLanes<T>, offset += region.x_step) {
+    for (int64_t i = 0; i < region.columns; ++i, dy += kLanes<T>, offset += x_step) {
       const Vector<T> dy_vector = Load(dy);
 #pragma GCC unroll 10
       for (int t = 0; t < kTaps; ++t) sum[t] += Load(tap_x[t] + offset) * dy_vector;

@@ -1,11 +1,9 @@
 // The direct algorithm, an implicit GEMM: for each filter tap, the pixels of X that the tap sees and the pixels of dY
 // they meet are packed into dense panels that stay in the caches, and the micro-kernel multiplies them. Pixels that the
-// tap sees in the padding are left out of the panels. Where X has few channels, a row of the filter is one run of
-// columns and channels, with zeros for the columns in the padding.
+// tap sees in the padding are left out of the panels.
 #include "tf_ops/wgrad/cpu/direct.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/tap_pixels.h"
@@ -13,22 +11,13 @@
 namespace wgrad {
 namespace {
 
-// Rows of one packed slice of A: 16 where that divides the rows, so that a slice is whole cache lines of X, otherwise
-// near-equal slices of at most 24, so that none is thin. 128 pixels of 24 floats are 12 KiB of the first-level cache,
-// beside 12 KiB of B.
-int64_t SliceRows(int64_t rows) {
-  constexpr int64_t kLine = 16, kMost = 24;
-  if (rows % kLine == 0) return kLine;
-  return CeilDiv(rows, CeilDiv(rows, kMost));
-}
-
 // Odd, so that neighbouring panels start in different cache sets.
 int64_t Pitch(const DirectPlan& plan) { return plan.depth_block | 1; }
 
 // The parts of a worker's scratch memory.
 struct WorkerBytes {
-  int64_t a, b, indices, offsets, edges, edge_run;
-  int64_t total() const { return a + b + indices + offsets + edges + edge_run; }
+  int64_t a, b, indices, offsets;
+  int64_t total() const { return a + b + indices + offsets; }
 };
 
 WorkerBytes WorkerBytesOf(const DirectPlan& plan, int64_t sum_size) {
@@ -37,8 +26,6 @@ WorkerBytes WorkerBytesOf(const DirectPlan& plan, int64_t sum_size) {
   bytes.b = AlignedBytes(plan.group_block * Pitch(plan) * plan.column_block * sum_size);
   bytes.indices = AlignedBytes(plan.depth_block * sizeof(int32_t));
   bytes.offsets = AlignedBytes(plan.depth_block * sizeof(int64_t));
-  bytes.edges = plan.fuse_columns ? AlignedBytes(plan.depth_block * sizeof(EdgePixel)) : 0;
-  bytes.edge_run = plan.fuse_columns ? AlignedBytes(plan.rows * sum_size) : 0;
   return bytes;
 }
 
@@ -66,8 +53,6 @@ class Task {
     b_ = reinterpret_cast<T*>(scratch += bytes.a);
     pixels_.indices = reinterpret_cast<int32_t*>(scratch += bytes.b);
     pixels_.offsets = reinterpret_cast<int64_t*>(scratch += bytes.indices);
-    edges_ = reinterpret_cast<EdgePixel*>(scratch += bytes.offsets);
-    edge_run_ = scratch += bytes.edges;
   }
 
   void Run(int64_t task) {
@@ -97,15 +82,10 @@ class Task {
   void Block(int64_t first_pixel, int64_t depth, bool accumulate) {
     for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel, depth);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
-      int64_t edges = 0;
-      if (plan_.fuse_columns) {
-        edges = FindRowPixels(p_, tap, first_pixel, depth, &pixels_, edges_);
-      } else {
-        FindTapPixels(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth, &pixels_);
-      }
+      FindTapPixels(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth, &pixels_);
       for (int64_t group = first_group_; group < end_group_; ++group) {
         for (int64_t row = first_row_; row < end_row_; row += plan_.row_block) {
-          MultiplyRows(group, tap, row, std::min(plan_.row_block, end_row_ - row), edges, accumulate);
+          MultiplyRows(group, tap, row, std::min(plan_.row_block, end_row_ - row), accumulate);
         }
       }
     }
@@ -117,34 +97,19 @@ class Task {
     d_.pack(from, pixels_.offsets, depth, columns_, kMaxVectors * d_.kernels.lanes, pitch_, 0, Panels(group));
   }
 
-  void MultiplyRows(int64_t group, int64_t tap, int64_t row, int64_t rows, int64_t edges, bool accumulate) {
+  void MultiplyRows(int64_t group, int64_t tap, int64_t row, int64_t rows, bool accumulate) {
     const char* from = d_.input + (InputChannel(group) + row) * d_.element_size;
     T* sums = slice_sums_ + (tap * plan_.rows + row) * d_.sum_columns + first_column_ +
               group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
-    if (!plan_.a_in_place) {
-      d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
-      for (int64_t i = 0; i < edges; ++i) PackEdge(edges_[i]);
-    }
+    if (!plan_.a_in_place) d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
     for (int64_t i = 0; i < rows; i += plan_.slice_rows) {
       const int64_t slice_rows = std::min(plan_.slice_rows, rows - i);
       const T* a = plan_.a_in_place ? reinterpret_cast<const T*>(from) + pixels_.offsets[0] + i : a_ + i * pitch_;
       const int64_t a_stride =
           plan_.a_in_place ? p_.in_channels : PanelStride(slice_rows, plan_.slice_rows, d_.kernels.lanes);
-      MultiplySlice(d_.kernels, pixels_.count, a, a_stride, slice_rows, Panels(group), pitch_, columns_,
+      MultiplySlice(d_.kernels, kIndexedB, pixels_.count, a, a_stride, slice_rows, Panels(group), pitch_, columns_,
                     pixels_.indices, sums + i * d_.sum_columns, d_.sum_columns, accumulate);
     }
-  }
-
-  // Packs a pixel's run of filter columns anew, with zeros for the columns in the padding.
-  void PackEdge(const EdgePixel& edge) {
-    const int64_t column_bytes = p_.in_channels * d_.element_size;
-    const int64_t first_inside = edge.begin > 0 ? 0 : p_.filter_width - edge.end;
-    std::memset(edge_run_, 0, p_.filter_width * column_bytes);
-    std::memcpy(edge_run_ + edge.begin * column_bytes,
-                d_.input + pixels_.offsets[edge.slot] * d_.element_size + first_inside * column_bytes,
-                (edge.end - edge.begin) * column_bytes);
-    const int64_t offset = 0;
-    d_.pack(edge_run_, &offset, 1, plan_.rows, plan_.slice_rows, pitch_, edge.slot, a_);
   }
 
   int64_t InputChannel(int64_t group) const { return group * p_.filter_channels; }
@@ -158,14 +123,12 @@ class Task {
   T* a_;
   T* b_;
   TapPixels pixels_;
-  EdgePixel* edges_;
-  char* edge_run_;
   int64_t first_row_, end_row_, first_column_, columns_, first_group_, end_group_;
   T* slice_sums_;
 };
 
 template <typename T>
-bool Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
+void Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
          char* shared, char* workers, Executor* executor) {
   const DirectPlan& blocking = plan.direct;
   const Kernels<T>& kernels = KernelsOf<T>(*plan.isa);
@@ -180,27 +143,21 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
                             kernels.pack[static_cast<int>(problem.dtype)]};
   executor->Run(plan.tasks,
                 [&](int64_t task, int worker) { Task<T>(direct, workers + worker * plan.worker_bytes).Run(task); });
-  if (blocking.in_place) return true;
+  if (blocking.in_place) return;
   const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
   ReducePartialSums(kernels, problem.dtype, layout, direct.sums, blocking.depth_slices, filter_backprop, executor);
-  return !blocking.fuse_columns || AllFinite(direct.sums, blocking.depth_slices * layout.elements());
 }
 
 }  // namespace
 
-bool CanFuseColumns(const Problem& p) {
-  return p.groups == 1 && p.dilation_width == 1 && p.filter_width > 1 && p.filter_width <= p.in_width;
-}
-
-void PlanDirect(const Problem& p, const Isa& isa, bool fuse_columns, Plan* plan) {
+void PlanDirect(const Problem& p, const Isa& isa, Plan* plan) {
   const bool is_double = p.dtype == DataType::kFloat64;
   const bool same_type = is_double || p.dtype == DataType::kFloat32;
   const int64_t sum_size = is_double ? sizeof(double) : sizeof(float);
   const int64_t lanes = isa.vector_bytes / sum_size;
   DirectPlan& d = plan->direct;
-  d.fuse_columns = fuse_columns;
-  d.taps = fuse_columns ? p.filter_height : p.filter_height * p.filter_width;
-  d.rows = fuse_columns ? p.filter_width * p.filter_channels : p.filter_channels;
+  d.taps = p.filter_height * p.filter_width;
+  d.rows = p.filter_channels;
   d.columns = p.out_channels / p.groups;
   d.padded_columns = RoundUp(d.columns, lanes);
 
@@ -232,15 +189,8 @@ void PlanDirect(const Problem& p, const Isa& isa, bool fuse_columns, Plan* plan)
   d.depth_block = CeilDiv(pixels, std::max<int64_t>(1, (pixels + kDepth / 2) / kDepth));
   const int64_t blocks = CeilDiv(pixels, d.depth_block);
 
-  // As many tasks as keep each above 2 MFLOP (20 us), at most 32. Cutting along the pixels comes first, because each
-  // task then reads its own part of X and dY, as far as the partial sums stay within 4 MiB. Twice as many tasks cost
-  // 2_1x1c 3 % (more partial sums) and 3_3x3s2 6 % (dY is packed by more tasks).
-  constexpr double kFlopsPerTask = 2e6;
-  constexpr int64_t kMaxTasks = 32, kPartialBytes = 4 << 20;
-  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p) / kFlopsPerTask), 1, kMaxTasks);
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;
-  const int64_t affordable = std::max<int64_t>(1, kPartialBytes / sum_bytes);
-  const int64_t depth_slices = std::min({wanted, blocks, affordable});
+  const int64_t depth_slices = DepthSlices(p, blocks, sum_bytes);
   d.blocks_per_slice = CeilDiv(blocks, depth_slices);
   d.depth_slices = CeilDiv(blocks, d.blocks_per_slice);
   // A task packs its part of dY anew; 128 rows of work for each packed element keep that below 4 %.
@@ -248,22 +198,20 @@ void PlanDirect(const Problem& p, const Isa& isa, bool fuse_columns, Plan* plan)
   const int64_t others = d.depth_slices * d.group_tasks * d.column_tasks;
   const int64_t row_slices = CeilDiv(d.rows, d.slice_rows);
   const int64_t row_tasks =
-      fuse_columns ? 1
-                   : std::clamp<int64_t>(d.taps * d.rows / kMinRows, 1, std::min(CeilDiv(wanted, others), row_slices));
+      std::clamp<int64_t>(d.taps * d.rows / kMinRows, 1, std::min(CeilDiv(WantedTasks(p), others), row_slices));
   d.slices_per_task = CeilDiv(row_slices, row_tasks);
   d.row_tasks = CeilDiv(row_slices, d.slices_per_task);
   plan->tasks = d.depth_slices * d.group_tasks * d.column_tasks * d.row_tasks;
 
-  // Sums of fused columns may have met an Inf or NaN of dY with a zero of the padding, and are looked through.
-  d.in_place = same_type && !fuse_columns && d.depth_slices == 1 && d.columns % lanes == 0;
+  d.in_place = same_type && d.depth_slices == 1 && d.columns % lanes == 0;
   plan->shared_bytes = d.in_place ? 0 : AlignedBytes(d.depth_slices * sum_bytes);
   plan->worker_bytes = WorkerBytesOf(d, sum_size).total();
 }
 
-bool RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+void RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
-  return run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+  run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
 }
 
 }  // namespace wgrad

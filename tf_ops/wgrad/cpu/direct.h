@@ -6,15 +6,11 @@
 
 namespace wgrad {
 
-// Fills plan->direct, the tasks and the workspace sizes. fuse_columns needs CanFuseColumns().
-// Whether a row of the filter can be taken as one run of columns and channels.
-bool CanFuseColumns(const Problem& problem);
+// Fills plan->direct, the tasks and the workspace sizes.
+void PlanDirect(const Problem& problem, const Isa& isa, Plan* plan);
 
-void PlanDirect(const Problem& problem, const Isa& isa, bool fuse_columns, Plan* plan);
-
-// NHWC only. Returns whether every Inf and NaN of dW is one of the definition. `shared` and `workers`
-// (plan.worker_bytes for each worker) are 64-byte aligned.
-bool RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+// NHWC only. `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
+void RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, char* shared, char* workers, Executor* executor);
 
 }  // namespace wgrad

@@ -5,6 +5,7 @@
 #include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/reference.h"
+#include "tf_ops/wgrad/cpu/strip_direct.h"
 #include "tf_ops/wgrad/cpu/transpose.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
 
@@ -29,7 +30,11 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
   *exact = true;
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      *exact = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      if (plan.strips) {
+        *exact = RunStripDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else {
+        RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      }
       break;
     case Algorithm::kWinograd:
       *exact = RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);

@@ -27,7 +27,6 @@ class JsonObject {
 
 std::string Blocking(const DirectPlan& d) {
   return JsonObject()
-      .Add("fuse_columns", d.fuse_columns)
       .Add("a_in_place", d.a_in_place)
       .Add("sums_in_place", d.in_place)
       .Add("slice_rows", d.slice_rows)
@@ -36,6 +35,18 @@ std::string Blocking(const DirectPlan& d) {
       .Add("group_block", d.group_block)
       .Add("depth_block", d.depth_block)
       .Add("depth_slices", d.depth_slices)
+      .str();
+}
+
+std::string Blocking(const StripDirectPlan& s) {
+  return JsonObject()
+      .Add("fuse_columns", s.fuse_columns)
+      .Add("strip_rows", s.strip_rows)
+      .Add("panel_channels", s.panel_channels)
+      .Add("channel_block", s.channel_block)
+      .Add("column_block", s.column_block)
+      .Add("group_block", s.group_block)
+      .Add("depth_slices", s.depth_slices)
       .str();
 }
 
@@ -63,7 +74,7 @@ std::string Blocking(const DepthwisePlan& d) {
 std::string Blocking(const Plan& plan) {
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      return Blocking(plan.direct);
+      return plan.strips ? Blocking(plan.strip_direct) : Blocking(plan.direct);
     case Algorithm::kWinograd:
       return Blocking(plan.winograd);
     case Algorithm::kDepthwise:

@@ -10,10 +10,14 @@
 
 namespace wgrad {
 
+// Which operand of a product is taken through a list of its rows, one row for each pixel.
+enum Indexed { kIndexedA, kIndexedB };
+
 // Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
-//   tile[i][j] += sum over p in [0, depth) of a[p * a_stride + i] * b[b_rows[p] * vectors * lanes + j].
+//   tile[i][j] += sum over p in [0, depth) of a[ap * a_stride + i] * b[bp * vectors * lanes + j],
+// where ap or bp is index[p] and the other one p.
 template <typename T>
-using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* b_rows, T* tile,
+using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile,
                              int64_t tile_stride, bool accumulate);
 
 // Packs `count` rows of `width` elements, each at source + offsets[p], widened to T, into panels of panel_width
@@ -44,16 +48,17 @@ template <typename T>
 using TransformToTaps = bool (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
                                  T* to);
 
-// The output pixels that MultiplyTaps runs over, and how far apart, in elements, it finds X's; dY's are dense.
+// The output pixels that a TapKernel runs over. dY's are dense; X's rows are x_row_step elements apart.
 struct TapRegion {
   int64_t rows, columns;
-  int64_t x_step, x_row_step;
+  int64_t x_row_step;
 };
 
-// One vector of channels: sums[t * sum_stride] += the sum over the region of x[taps[t]] * dy, for each tap t.
+// One vector of channels, x_step elements from one pixel of X to the next: sums[t * sum_stride] += the sum over the
+// region of x[taps[t]] * dy, for each tap t.
 template <typename T>
-using TapKernel = void (*)(const TapRegion& region, const T* x, const int64_t* taps, const T* dy, int64_t sum_stride,
-                           T* sums);
+using TapKernel = void (*)(const TapRegion& region, const T* x, int64_t x_step, const int64_t* taps, const T* dy,
+                           int64_t sum_stride, T* sums);
 
 template <typename T>
 using LaneIndex = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
@@ -71,12 +76,12 @@ inline constexpr int kMaxRows = 16;
 template <typename T>
 struct Kernels {
   int lanes;
-  int max_rows[kMaxVectors + 1];  // tallest micro-kernel for each number of vectors
-  MicroKernel<T> micro[kMaxVectors + 1][kMaxRows + 1];
-  PackRows<T> pack[4];                          // by the DataType of the source
-  ReduceSlices<T> reduce[4];                    // by the DataType of the result
-  TransformPixels<T> winograd_input[4];         // by the DataType of the source
-  TransformPixels<T> winograd_out_backprop[4];  // by the DataType of the source
+  int max_rows[kMaxVectors + 1];                           // tallest micro-kernel for each number of vectors
+  MicroKernel<T> micro[2][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
+  PackRows<T> pack[4];                                     // by the DataType of the source
+  ReduceSlices<T> reduce[4];                               // by the DataType of the result
+  TransformPixels<T> winograd_input[4];                    // by the DataType of the source
+  TransformPixels<T> winograd_out_backprop[4];             // by the DataType of the source
   TransformToTaps<T> winograd_filter;
   TapKernel<T> multiply_taps[kMaxTaps + 1];
   SpreadLanes<T> spread[4];  // by the DataType of the source

@@ -14,7 +14,6 @@ namespace wgrad {
 
 // Blocking of the direct algorithm: for each filter tap, dW (rows x columns) += A^T B over the output pixels.
 struct DirectPlan {
-  bool fuse_columns;       // the filter's columns and the channels form one run of kw * c rows, zeros in the padding
   bool a_in_place;         // X is read where it lies
   bool in_place;           // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
   int64_t taps, rows;      // per group
@@ -28,6 +27,23 @@ struct DirectPlan {
   int64_t slices_per_task;
   int64_t blocks_per_slice;  // depth blocks of one partial sum
   int64_t row_tasks, column_tasks, group_tasks, depth_slices;
+};
+
+// Blocking of the direct algorithm on strips, whose pixels of X are packed once for all taps.
+struct StripDirectPlan {
+  bool fuse_columns;        // the filter's columns and the channels form one run of kw * c rows
+  int64_t taps, rows;       // per group
+  int64_t columns;          // of one group
+  int64_t padded_columns;   // columns rounded up to whole vectors
+  int64_t strip_rows;       // output rows of one strip
+  int64_t strips;           // of all images
+  int64_t panel_channels;   // of one panel of X
+  int64_t channel_block;    // channels of one group packed at a time, whole panels
+  int64_t column_block;     // columns of one task, whole vectors
+  int64_t group_block;      // groups of one task
+  int64_t blocks_per_task;  // channel blocks
+  int64_t strips_per_slice;
+  int64_t channel_tasks, column_tasks, group_tasks, depth_slices;
 };
 
 // Blocking of Winograd's F(3x3, 4x4): the tiles are cut into chunks; the transforms of one chunk are multiplied point
@@ -62,7 +78,9 @@ struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
   const Isa* isa = nullptr;
+  bool strips = false;  // the direct algorithm runs on strips
   DirectPlan direct = {};
+  StripDirectPlan strip_direct = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
   bool transpose = false;  // X and dY to NHWC first, which all algorithms but the reference read

@@ -17,12 +17,6 @@ struct TapPixels {
   int64_t count;
 };
 
-// A pixel whose run of filter columns reaches into the padding: only columns [begin, end) lie inside X.
-struct EdgePixel {
-  int32_t slot;  // in TapPixels
-  int32_t begin, end;
-};
-
 // Calls visit(index, n, oh, ow, ow_end) for each stretch of one output row among pixels [first, first + depth).
 template <typename Visit>
 inline void ForEachRow(const Problem& p, int64_t first, int64_t depth, const Visit& visit) {
@@ -54,31 +48,6 @@ inline void FindTapPixels(const Problem& p, int64_t kh, int64_t kw, int64_t firs
     }
   });
   pixels->count = count;
-}
-
-// The pixels that see X through any column of filter row kh; `edges` receives those that do not see it through all,
-// with an offset from which a whole run can be read all the same. For dilation_width 1 and filter_width <= in_width.
-inline int64_t FindRowPixels(const Problem& p, int64_t kh, int64_t first, int64_t depth, TapPixels* pixels,
-                             EdgePixel* edges) {
-  const int64_t h_offset = kh * p.dilation_height - p.pad_top;
-  int64_t count = 0, edge_count = 0;
-  ForEachRow(p, first, depth, [&](int64_t index, int64_t n, int64_t oh, int64_t ow, int64_t ow_end) {
-    const int64_t ih = oh * p.stride_height + h_offset;
-    if (ih < 0 || ih >= p.in_height) return;
-    const int64_t row = (n * p.in_height + ih) * p.in_width;
-    for (int64_t i = ow; i < ow_end; ++i) {
-      const int64_t iw = i * p.stride_width - p.pad_left;
-      const int64_t begin = std::max<int64_t>(0, -iw), end = std::min(p.filter_width, p.in_width - iw);
-      if (begin >= end) continue;
-      if (end - begin < p.filter_width) {
-        edges[edge_count++] = {static_cast<int32_t>(count), static_cast<int32_t>(begin), static_cast<int32_t>(end)};
-      }
-      pixels->indices[count] = static_cast<int32_t>(index + i - ow);
-      pixels->offsets[count++] = (row + std::clamp<int64_t>(iw, 0, p.in_width - p.filter_width)) * p.in_channels;
-    }
-  });
-  pixels->count = count;
-  return edge_count;
 }
 
 }  // namespace wgrad

@@ -1,0 +1,269 @@
+// The direct algorithm on strips: X is packed once for all filter taps, and the micro-kernel finds a tap's pixels
+// through a list. Packing tap by tap instead, as direct.cc does, takes 12 % of the time of a 3 x 3 filter with 128
+// channels, and a third with 16. Where X has few channels, a row of the filter is one run of columns and channels.
+#include "tf_ops/wgrad/cpu/strip_direct.h"
+
+#include <algorithm>
+
+#include "tf_ops/wgrad/cpu/blocking.h"
+#include "tf_ops/wgrad/cpu/strip.h"
+
+namespace wgrad {
+namespace {
+
+// Pixels of one chunk of dY, over which the micro-kernel runs. Near-equal chunks of at most 160.
+int64_t Chunks(int64_t pixels) {
+  constexpr int64_t kMostPixels = 160;
+  return CeilDiv(pixels, kMostPixels);
+}
+
+int64_t ChunkPixels(const Problem& p, int64_t strip_rows) {
+  const int64_t pixels = strip_rows * p.out_width;
+  return CeilDiv(pixels, Chunks(pixels));
+}
+
+// Odd, so that neighbouring panels start in different cache sets.
+int64_t OutputPitch(const Problem& p, const StripDirectPlan& plan) { return ChunkPixels(p, plan.strip_rows) | 1; }
+
+struct WorkerBytes {
+  int64_t x, dy, offsets, index;
+  int64_t total() const { return x + dy + offsets + index; }
+};
+
+WorkerBytes WorkerBytesOf(const Problem& p, const StripDirectPlan& plan, int64_t sum_size) {
+  const int64_t pixels = plan.strip_rows * p.out_width;
+  WorkerBytes bytes;
+  bytes.x = AlignedBytes(InputPitch(p, plan.strip_rows) * plan.group_block * plan.channel_block * sum_size);
+  bytes.dy = AlignedBytes(Chunks(pixels) * OutputPitch(p, plan) * plan.group_block * plan.column_block * sum_size);
+  bytes.offsets = AlignedBytes(std::max(pixels, p.in_width) * sizeof(int64_t));
+  bytes.index = AlignedBytes(pixels * sizeof(int32_t));
+  return bytes;
+}
+
+template <typename T>
+class Task {
+ public:
+  Task(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, T* sums, char* scratch)
+      : p_(problem),
+        plan_(plan.strip_direct),
+        kernels_(KernelsOf<T>(*plan.isa)),
+        input_pitch_(InputPitch(problem, plan_.strip_rows)),
+        output_pitch_(OutputPitch(problem, plan_)),
+        sum_columns_(problem.groups * plan_.padded_columns),
+        input_(static_cast<const char*>(input)),
+        out_backprop_(static_cast<const char*>(out_backprop)),
+        all_sums_(sums) {
+    const WorkerBytes bytes = WorkerBytesOf(problem, plan_, sizeof(T));
+    x_ = reinterpret_cast<T*>(scratch);
+    dy_ = reinterpret_cast<T*>(scratch += bytes.x);
+    offsets_ = reinterpret_cast<int64_t*>(scratch += bytes.dy);
+    index_ = reinterpret_cast<int32_t*>(scratch += bytes.offsets);
+  }
+
+  void Run(int64_t task) {
+    const int64_t channel_task = task % plan_.channel_tasks;
+    const int64_t column_task = (task /= plan_.channel_tasks) % plan_.column_tasks;
+    const int64_t group_task = (task /= plan_.column_tasks) % plan_.group_tasks;
+    const int64_t depth_slice = task / plan_.group_tasks;
+
+    const int64_t channels_per_task = plan_.blocks_per_task * plan_.channel_block;
+    const int64_t first_channel = channel_task * channels_per_task;
+    const int64_t end_channel = std::min(p_.filter_channels, first_channel + channels_per_task);
+    first_column_ = column_task * plan_.column_block;
+    columns_ = std::min(plan_.columns - first_column_, plan_.column_block);
+    first_group_ = group_task * plan_.group_block;
+    groups_ = std::min(p_.groups - first_group_, plan_.group_block);
+    sums_ = all_sums_ + depth_slice * plan_.taps * plan_.rows * sum_columns_;
+
+    for (int64_t row = 0, i = 0; row < plan_.strip_rows; ++row) {
+      for (int64_t ow = 0; ow < p_.out_width; ++ow, ++i) {
+        index_[i] = static_cast<int32_t>(row * p_.stride_height * PaddedWidth(p_) + ow * p_.stride_width);
+      }
+    }
+    ClearInput();
+    const int64_t begin = depth_slice * plan_.strips_per_slice;
+    const int64_t end = std::min(plan_.strips, begin + plan_.strips_per_slice);
+    for (int64_t i = begin; i < end; ++i) {
+      const Strip strip(p_, plan_.strip_rows, i);
+      PackOutput(strip);
+      for (int64_t channel = first_channel; channel < end_channel; channel += plan_.channel_block) {
+        PackInput(strip, channel, std::min(plan_.channel_block, end_channel - channel));
+        for (int64_t group = 0; group < groups_; ++group) MultiplyGroup(strip, group, channel, i > begin);
+      }
+    }
+  }
+
+ private:
+  void ClearInput() { std::fill_n(x_, input_pitch_ * plan_.group_block * plan_.channel_block, T(0)); }
+
+  // The groups' channels lie side by side, in X as in the panels.
+  void PackInput(const Strip& strip, int64_t first_channel, int64_t channels) {
+    // The last panel is narrower, and finds its padding where other blocks have pixels.
+    if (plan_.channel_block < p_.filter_channels && channels % plan_.panel_channels != 0) ClearInput();
+    channels_ = channels;
+    const int64_t all_channels = groups_ * channels;
+    const int64_t first = first_group_ * p_.filter_channels + first_channel;
+    ForEachInputRow(
+        p_, strip,
+        [&](int64_t offset, int64_t pixels, int64_t slot) {
+          if (plan_.panel_channels == p_.in_channels) {  // the one panel is X itself
+            const int64_t elements = pixels * p_.in_channels;
+            offsets_[0] = offset;
+            Pack(input_, 1, elements, elements, 1, 0, x_ + slot * p_.in_channels);
+            return;
+          }
+          for (int64_t i = 0; i < pixels; ++i) offsets_[i] = offset + first + i * p_.in_channels;
+          Pack(input_, pixels, all_channels, plan_.panel_channels, input_pitch_, slot, x_);
+        },
+        [&](int64_t slot) {
+          for (int64_t channel = 0; channel < all_channels; channel += plan_.panel_channels) {
+            const int64_t step = PanelStride(all_channels - channel, plan_.panel_channels, kernels_.lanes);
+            std::fill_n(x_ + channel * input_pitch_ + slot * step, PaddedWidth(p_) * step, T(0));
+          }
+        });
+  }
+
+  // Chunk by chunk, group by group; all groups in one run where the panels of each are as wide as the group.
+  void PackOutput(const Strip& strip) {
+    const int64_t pixels = strip.rows * p_.out_width;
+    const int64_t chunk_pixels = ChunkPixels(p_, plan_.strip_rows);
+    const bool one_run = plan_.columns == plan_.padded_columns && plan_.columns <= kMaxVectors * kernels_.lanes;
+    for (int64_t first = 0; first < pixels; first += chunk_pixels) {
+      const int64_t count = std::min(chunk_pixels, pixels - first);
+      const int64_t pixel = (strip.n * p_.out_height + strip.oh) * p_.out_width + first;
+      for (int64_t group = 0; group < (one_run ? 1 : groups_); ++group) {
+        const int64_t channel = (first_group_ + group) * plan_.columns + first_column_;
+        for (int64_t i = 0; i < count; ++i) offsets_[i] = (pixel + i) * p_.out_channels + channel;
+        Pack(out_backprop_, count, one_run ? groups_ * plan_.columns : columns_,
+             one_run ? plan_.columns : kMaxVectors * kernels_.lanes, output_pitch_, 0,
+             OutputPanels(first / chunk_pixels, group));
+      }
+    }
+  }
+
+  void MultiplyGroup(const Strip& strip, int64_t group, int64_t first_channel, bool accumulate) {
+    const int64_t pixels = strip.rows * p_.out_width;
+    const int64_t chunk_pixels = ChunkPixels(p_, plan_.strip_rows);
+    const int64_t filter_columns = plan_.fuse_columns ? 1 : p_.filter_width;
+    for (int64_t channel = 0; channel < channels_; channel += plan_.panel_channels) {
+      const int64_t panel_channels = std::min(plan_.panel_channels, channels_ - channel);
+      const int64_t step = PanelStride(panel_channels, plan_.panel_channels, kernels_.lanes);
+      const int64_t rows = plan_.fuse_columns ? plan_.rows : panel_channels;
+      const T* panel = x_ + (group * channels_ + channel) * input_pitch_;
+      for (int64_t tap = 0; tap < plan_.taps; ++tap) {
+        const int64_t kh = tap / filter_columns, kw = tap % filter_columns;
+        const T* x = panel + (kh * p_.dilation_height * PaddedWidth(p_) + kw * p_.dilation_width) * step;
+        T* sums = sums_ + (tap * plan_.rows + first_channel + channel) * sum_columns_ +
+                  (first_group_ + group) * plan_.padded_columns + first_column_;
+        for (int64_t first = 0; first < pixels; first += chunk_pixels) {
+          MultiplySlice(kernels_, kIndexedA, std::min(chunk_pixels, pixels - first), x, step, rows,
+                        OutputPanels(first / chunk_pixels, group), output_pitch_, columns_, index_ + first, sums,
+                        sum_columns_, accumulate || first > 0);
+        }
+      }
+    }
+  }
+
+  void Pack(const char* from, int64_t pixels, int64_t channels, int64_t panel_channels, int64_t pitch, int64_t slot,
+            T* to) {
+    kernels_.pack[static_cast<int>(p_.dtype)](from, offsets_, pixels, channels, panel_channels, pitch, slot, to);
+  }
+
+  T* OutputPanels(int64_t chunk, int64_t group) const {
+    return dy_ + (chunk * plan_.group_block + group) * plan_.column_block * output_pitch_;
+  }
+
+  const Problem& p_;
+  const StripDirectPlan& plan_;
+  const Kernels<T>& kernels_;
+  const int64_t input_pitch_, output_pitch_;
+  const int64_t sum_columns_;
+  const char* input_;
+  const char* out_backprop_;
+  T* all_sums_;
+  T* x_;
+  T* dy_;
+  int64_t* offsets_;
+  int32_t* index_;  // pixel of the strip of X that the first tap sees at each output pixel
+  int64_t first_column_, columns_, first_group_, groups_;
+  int64_t channels_;  // of each group, packed
+  T* sums_;
+};
+
+template <typename T>
+bool Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
+         char* shared, char* workers, Executor* executor) {
+  const StripDirectPlan& blocking = plan.strip_direct;
+  T* sums = reinterpret_cast<T*>(shared);
+  executor->Run(plan.tasks, [&](int64_t task, int worker) {
+    Task<T>(problem, plan, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task);
+  });
+  const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
+  ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, sums, blocking.depth_slices, filter_backprop,
+                    executor);
+  return AllFinite(sums, blocking.depth_slices * layout.elements());
+}
+
+}  // namespace
+
+bool CanFuseColumns(const Problem& p) { return p.dilation_width == 1 && p.filter_width > 1; }
+
+void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
+  const int64_t sum_size = p.dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float);
+  const int64_t lanes = isa.vector_bytes / sum_size;
+  StripDirectPlan& s = plan->strip_direct;
+  constexpr int64_t kFewChannels = 16;
+  s.fuse_columns = CanFuseColumns(p) && p.filter_channels < kFewChannels;
+  s.taps = s.fuse_columns ? p.filter_height : p.filter_height * p.filter_width;
+  s.rows = s.fuse_columns ? p.filter_width * p.filter_channels : p.filter_channels;
+  s.columns = p.out_channels / p.groups;
+  s.padded_columns = RoundUp(s.columns, lanes);
+
+  // Near-equal strips of about one chunk.
+  constexpr int64_t kMostPixels = 160;
+  s.strip_rows = std::clamp<int64_t>(kMostPixels / p.out_width, 1, p.out_height);
+  s.strip_rows = CeilDiv(p.out_height, CeilDiv(p.out_height, s.strip_rows));
+  s.strips = p.batch * CeilDiv(p.out_height, s.strip_rows);
+
+  // 160 pixels of 256 floats are 160 KiB: they and X's strip stay in a second-level cache of 512 KiB.
+  constexpr int64_t kPanelRowBytes = 1024, kStripBytes = 128 << 10;
+  s.column_tasks = CeilDiv(s.padded_columns * sum_size, kPanelRowBytes);
+  s.column_block = RoundUp(CeilDiv(s.columns, s.column_tasks), lanes);
+  s.column_tasks = CeilDiv(s.columns, s.column_block);
+
+  s.panel_channels = SliceRows(p.filter_channels);
+  const int64_t panels = CeilDiv(p.filter_channels, s.panel_channels);
+  const int64_t panel_bytes = InputPitch(p, s.strip_rows) * s.panel_channels * sum_size;
+  const int64_t block_panels = std::clamp<int64_t>(kStripBytes / panel_bytes, 1, panels);
+  s.channel_block = block_panels * s.panel_channels;
+  // Groups share a strip where their panels lie side by side: runs of up to 1 KiB of X.
+  constexpr int64_t kRunBytes = 1024, kGroupStripBytes = 256 << 10;
+  const bool side_by_side = block_panels == panels && p.filter_channels % s.panel_channels == 0;
+  s.group_block = side_by_side ? std::clamp<int64_t>(std::min(kRunBytes / (p.filter_channels * sum_size),
+                                                              kGroupStripBytes / (panels * panel_bytes)),
+                                                     1, p.groups)
+                               : 1;
+  s.group_tasks = CeilDiv(p.groups, s.group_block);
+
+  const int64_t others = s.column_tasks * s.group_tasks;
+  const int64_t sum_bytes = s.taps * s.rows * p.groups * s.padded_columns * sum_size;
+  const int64_t depth_slices = DepthSlices(p, s.strips, sum_bytes);
+  s.strips_per_slice = CeilDiv(s.strips, depth_slices);
+  s.depth_slices = CeilDiv(s.strips, s.strips_per_slice);
+  const int64_t blocks = CeilDiv(panels, block_panels);
+  const int64_t channel_tasks = std::clamp<int64_t>(WantedTasks(p) / (s.depth_slices * others), 1, blocks);
+  s.blocks_per_task = CeilDiv(blocks, channel_tasks);
+  s.channel_tasks = CeilDiv(blocks, s.blocks_per_task);
+
+  plan->tasks = s.depth_slices * others * s.channel_tasks;
+  plan->shared_bytes = AlignedBytes(s.depth_slices * sum_bytes);
+  plan->worker_bytes = WorkerBytesOf(p, s, sum_size).total();
+}
+
+bool RunStripDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                    void* filter_backprop, char* shared, char* workers, Executor* executor) {
+  const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
+  return run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+}
+
+}  // namespace wgrad

@@ -1,0 +1,22 @@
+#ifndef TF_OPS_WGRAD_CPU_STRIP_DIRECT_H_
+#define TF_OPS_WGRAD_CPU_STRIP_DIRECT_H_
+
+#include "tf_ops/wgrad/cpu/engine.h"
+#include "tf_ops/wgrad/cpu/plan.h"
+
+namespace wgrad {
+
+// Whether a row of the filter can be taken as one run of columns and channels.
+bool CanFuseColumns(const Problem& problem);
+
+// Fills plan->strip_direct, the tasks and the workspace sizes. For StripIsReachable() problems.
+void PlanStripDirect(const Problem& problem, const Isa& isa, Plan* plan);
+
+// NHWC only. Returns whether every Inf and NaN of dW is one of the definition. `shared` and `workers`
+// (plan.worker_bytes for each worker) are 64-byte aligned.
+bool RunStripDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                    void* filter_backprop, char* shared, char* workers, Executor* executor);
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_STRIP_DIRECT_H_
