@@ -54,12 +54,10 @@ class Implementation:
 def plugin(problem: Problem) -> Implementation:
     """The public op. (Its filter argument gives the shape alone.)"""
     filters = tf.zeros(problem.layer.filter_shape, problem.x.dtype)
-
-    @tf.function(autograph=False)
-    def function(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-        return conv_backprop.conv2d_backprop_filter_v2(x, filters, dy, **problem.attributes())
-
-    return _tensorflow_implementation(problem, function)
+    attributes = problem.attributes()
+    return _tensorflow_implementation(
+        problem, lambda x, dy: conv_backprop.conv2d_backprop_filter_v2(x, filters, dy, **attributes)
+    )
 
 
 def tensorflow_onednn(problem: Problem) -> Implementation:
@@ -146,18 +144,15 @@ def _v1_op(problem: Problem, explicit: bool) -> Callable[[tf.Tensor, tf.Tensor],
     else:
         op, shape = tf.raw_ops.Conv2DBackpropFilter, (height, width, channels, filters)
 
-    def function(x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-        return op(input=x, filter_sizes=shape, out_backprop=dy, **problem.attributes(explicit))
-
-    traced: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(function, autograph=False)
-    return traced
+    filter_sizes, attributes = tf.constant(shape), problem.attributes(explicit)
+    return lambda x, dy: op(input=x, filter_sizes=filter_sizes, out_backprop=dy, **attributes)
 
 
 def _kernels(problem: Problem, function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> set[str]:
     """The ops that TensorFlow makes of the function, which is tried on the first image alone."""
     context.context().enable_graph_collection()
     try:
-        function(problem.x[:1], problem.dy[:1])
+        tf.function(function, autograph=False)(problem.x[:1], problem.dy[:1])
         graphs = context.context().export_run_metadata().function_graphs
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
         raise Unsupported(_last_line(error.message)) from error

@@ -13,6 +13,7 @@ void MultiplyTaps(const TapRegion& region, const T* x, int64_t x_step, const int
                   int64_t sum_stride, T* sums) {
   Vector<T> sum[kTaps] = {};
   const T* tap_x[kTaps];
+#pragma GCC unroll 10
   for (int t = 0; t < kTaps; ++t) tap_x[t] = x + taps[t];
   for (int64_t row = 0; row < region.rows; ++row) {
     int64_t offset = row * region.x_row_step;
@@ -22,6 +23,7 @@ void MultiplyTaps(const TapRegion& region, const T* x, int64_t x_step, const int
       for (int t = 0; t < kTaps; ++t) sum[t] += Load(tap_x[t] + offset) * dy_vector;
     }
   }
+#pragma GCC unroll 10
   for (int t = 0; t < kTaps; ++t) Store(Load(sums + t * sum_stride) + sum[t], sums + t * sum_stride);
 }
 
