@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 INSTALL := $(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check
 PACKAGE := python/tensorflow_conv_backprop
 
-.PHONY: build demo test sanitize test-gpu wheel bench lint format lint-tools docs setup clean
+.PHONY: build demo test sanitize test-gpu wheel bench bench-training lint format lint-tools docs setup clean
 
 build: setup
 	.venv/bin/bazel build //$(PACKAGE)
@@ -30,6 +30,9 @@ wheel:
 
 bench: build
 	$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)
+
+bench-training: build
+	$(PYTHON_IN_VENV) benchmarks/training.py $(ARGS)
 
 CPP_SOURCES = git ls-files '*.c' '*.cc' '*.h' '*.inc'
 

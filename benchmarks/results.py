@@ -6,10 +6,14 @@ import dataclasses
 import json
 import math
 import pathlib
+import shlex
 import statistics
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+# What docs/performance.md is generated from.
+FOLDER = pathlib.Path(__file__).resolve().parent / "results"
 NAMES = {
     "plugin": "this plugin",
     "tensorflow_onednn": "TensorFlow (oneDNN)",
@@ -133,6 +137,12 @@ class Results:
         raw = json.loads(path.read_text())
         raw["configurations"] = [_configuration_result(**found) for found in raw["configurations"]]
         return cls(**raw)
+
+
+def make_command(target: str) -> str:
+    """The command line that repeats this run."""
+    arguments = shlex.join(sys.argv[1:])
+    return f"make {target} ARGS={shlex.quote(arguments)}" if arguments else f"make {target}"
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:

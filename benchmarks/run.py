@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
-import shlex
 import sys
 import time
 
@@ -21,12 +20,10 @@ import machine
 import report
 from budget import Budget
 from layers import MODELS, TINY, Layer
-from results import NAMES, Configuration, ConfigurationResult, LayerResult, Results
+from results import FOLDER, NAMES, Configuration, ConfigurationResult, LayerResult, Results, make_command
 from worker import Task, Worker
 
 DTYPES = ("float32", "bfloat16", "float64", "half")
-OUTPUT = pathlib.Path(__file__).parent / "results"
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 def main() -> int:
@@ -63,9 +60,9 @@ def main() -> int:
     for worker in workers.values():
         worker.stop()
 
-    results = Results(_command(), machine.describe(), time.monotonic() - budget.start, list(found.values()))
+    results = Results(make_command("bench"), machine.describe(), time.monotonic() - budget.start, list(found.values()))
     results.save(options.output / "results.json")
-    report.write(results, options.output, PAGE if options.output.resolve() == OUTPUT else None)
+    report.write(results, options.output, report.PAGE if options.output.resolve() == FOLDER else None)
     print(f"\n{report.summary(results)}\nDetails: {options.output}", flush=True)
     return 1 if ill else 0
 
@@ -86,7 +83,7 @@ def _parse_options() -> argparse.Namespace:
         help="for everything; default: 600. Less time means fewer rounds, and in the end layers that are left out and "
         "listed as such",
     )
-    parser.add_argument("--output", type=pathlib.Path, default=OUTPUT, help="folder; default: benchmarks/results")
+    parser.add_argument("--output", type=pathlib.Path, default=FOLDER, help="folder; default: benchmarks/results")
     return parser.parse_args()
 
 
@@ -115,11 +112,6 @@ def _work(options: argparse.Namespace) -> list[tuple[Configuration, Layer]]:
         for layer in {**MODELS, **TINY}[model]
         for threads in dict.fromkeys(options.threads)
     ]
-
-
-def _command() -> str:
-    arguments = shlex.join(sys.argv[1:])
-    return f"make bench ARGS={shlex.quote(arguments)}" if arguments else "make bench"
 
 
 def _print_layer(configuration: Configuration, layer: LayerResult) -> None:

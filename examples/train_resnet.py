@@ -12,7 +12,9 @@ step of the other, so that the machine's moods fall on both alike.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -37,28 +39,40 @@ def main() -> None:
     plugin_step = training_step(plugin, options.xla)
 
     batches = make_batches(options.batch, options.size)
-    stock_times, plugin_times, differences = [], [], []
+    stock_times, plugin_times, stock_losses, plugin_losses = [], [], [], []
+    until = float("inf")
     for step in range(options.steps + 1):
         images, targets = next(batches)
         stock_seconds, stock_loss = _timed(stock_step, images, targets)
         with conv_backprop.patched_tensorflow():  # takes effect when the first call traces the step
             plugin_seconds, plugin_loss = _timed(plugin_step, images, targets)
         if step == 0:  # traces and compiles
+            until = time.monotonic() + options.seconds
             continue
         stock_times.append(stock_seconds)
         plugin_times.append(plugin_seconds)
-        differences.append(abs(stock_loss - plugin_loss) / abs(stock_loss))
+        stock_losses.append(stock_loss)
+        plugin_losses.append(plugin_loss)
         print(
             f"step {step:3}  loss {stock_loss:.5f} {plugin_loss:.5f}  seconds {stock_seconds:.3f} {plugin_seconds:.3f}"
         )
+        if time.monotonic() > until:
+            break
 
     ratio = np.median(np.divide(plugin_times, stock_times))
+    difference = np.max(np.abs(np.divide(plugin_losses, stock_losses) - 1))
     print(f"\n{options.model}, {options.size} x {options.size}, batch {options.batch}, {options.policy}", end="")
     print(", XLA" if options.xla else "")
     print(f"median seconds a step: {np.median(stock_times):.3f} stock, {np.median(plugin_times):.3f} with the plugin")
     print(f"median of the ratios, step by step: {ratio:.3f}")
-    print(f"largest relative difference of the losses: {max(differences):.1e}")
+    print(f"largest relative difference of the losses: {difference:.1e}")
     print(f"filter gradients by the plugin: {conv_backprop.run_counts()}")
+    if options.output:
+        trainings = {
+            "stock": {"seconds": stock_times, "losses": stock_losses},
+            "plugin": {"seconds": plugin_times, "losses": plugin_losses},
+        }
+        options.output.write_text(json.dumps(trainings))
 
 
 def training_step(model: keras.Model, xla: bool) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
@@ -139,8 +153,10 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=96, help="height and width of a patch")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after so many no further step starts")
     parser.add_argument("--policy", choices=("float32", "mixed_bfloat16"), default="float32")
     parser.add_argument("--xla", action="store_true", help="compile the whole step")
+    parser.add_argument("--output", type=pathlib.Path, help="a file for the times and losses of all steps, as JSON")
     return parser.parse_args()
 
 

@@ -1,16 +1,20 @@
-"""benchmarks/run.py, on layers that take no time, with a PyTorch that crashes on one and lies about the other."""
+"""The benchmarks, on layers and a model that take no time."""
 
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 
+import numpy as np
 from matplotlib import image
 
-BENCHMARK = pathlib.Path(__file__).parents[1] / "benchmarks" / "run.py"
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+BENCHMARK = BENCHMARKS / "run.py"
 
+# Crashes on one layer, and is wrong on the other.
 BAD_PYTORCH = """
 import os, signal
 from types import SimpleNamespace
@@ -83,3 +87,55 @@ def test_lists_the_layers_that_there_was_no_time_for(tmp_path: pathlib.Path) -> 
     assert part["layers"] == []
     assert list(part["left_out"]) == ["3x3", "2x2s2"]
     assert "left out" in (tmp_path / "tables.md").read_text()
+
+
+def test_trainings_are_measured_and_shown_on_the_page(tmp_path: pathlib.Path) -> None:
+    folder, page = tmp_path / "benchmarks" / "results", tmp_path / "docs" / "performance.md"
+    page.parent.mkdir()
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "training.py", "--model", "tiny", "--steps", "2", "--output", folder],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    trainings = json.loads((folder / "training.json").read_text())["trainings"]
+    assert [(t["policy"], t["xla"]) for t in trainings] == [
+        ("float32", False),
+        ("float32", True),
+        ("mixed_bfloat16", False),
+        ("mixed_bfloat16", True),
+    ]
+    for training in trainings:
+        stock, plugin = training["stock"], training["plugin"]
+        assert len(stock["seconds"]) == len(plugin["seconds"]) == 2
+        assert min(stock["seconds"] + plugin["seconds"]) > 0
+        tolerance = {"float32": 1e-4, "mixed_bfloat16": 1e-2}[training["policy"]]
+        np.testing.assert_allclose(plugin["losses"], stock["losses"], rtol=tolerance)
+
+    program = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import report, results
+report.write(results.Results("make bench", {}, 0.0, []), pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
+"""
+    subprocess.run([sys.executable, "-c", program, BENCHMARKS, folder, page], check=True)
+    rows = [line for line in (folder / "training.md").read_text().splitlines() if line.startswith("| U-Net |")]
+    assert len(rows) == 4
+    assert set(rows) <= set(page.read_text().splitlines())
+
+
+def test_a_training_that_fails_is_shown_with_its_reason(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "sklearn.py").write_text("raise ImportError('no photographs')")
+    options = ["--model", "tiny", "--policy", "float32", "--output", tmp_path]
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "training.py", *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert (tmp_path / "training.md").read_text().count("ended with status 1: ImportError: no photographs") == 2
