@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 X = np.random.default_rng(0).standard_normal([16, 8, 8, 3]).astype(np.float32)
 Y = (X.mean(axis=(1, 2, 3)) > 0).astype(np.float32)[:, np.newaxis]
@@ -110,6 +112,41 @@ print(sum(plugin.run_counts().values()))
         check=False,
     )
     assert run.stdout.strip() == str(2 * 2 * 4 * 4), run.stderr
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["tf.function", "XLA"])
+def test_profiler_trace_names_the_algorithm(compiled: bool, tmp_path: pathlib.Path, auto_afterwards: None) -> None:
+    w = tf.random.stateless_normal([3, 3, 3, 4], [1, 2])
+
+    @tf.function(jit_compile=compiled)
+    def gradient(x: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            loss = tf.reduce_sum(tf.nn.conv2d(x, w, 1, "SAME") ** 2)
+        return tape.gradient(loss, w)
+
+    gradient(X)  # traced and compiled
+    with tf.profiler.experimental.Profile(str(tmp_path)):
+        for algorithm in ("direct", "reference"):
+            plugin.set_algorithm(algorithm)
+            gradient(X)
+    (trace,) = tmp_path.glob("**/*.xplane.pb")
+    assert algorithms_in(trace) == ["direct", "reference"]
+
+
+def algorithms_in(trace: pathlib.Path) -> list[str]:
+    """Those of the events named wgrad, in the order of time."""
+    found = []
+    for plane in xplane_pb2.XSpace.FromString(trace.read_bytes()).planes:
+        for line in plane.lines:
+            for event in line.events:
+                if plane.event_metadata[event.metadata_id].name != "wgrad":
+                    continue
+                for stat in event.stats:
+                    if plane.stat_metadata[stat.metadata_id].name == "algorithm":
+                        name = stat.str_value or plane.stat_metadata[stat.ref_value].name
+                        found.append((1000 * line.timestamp_ns + event.offset_ps, name))
+    return [name for _, name in sorted(found)]
 
 
 def test_forward_mode_over_reverse_mode() -> None:
