@@ -14,10 +14,15 @@ import pytest
 import tensorflow_conv_backprop as plugin
 from distribution import FILTERS, RATE, STEPS, TARGET, X
 
+pytestmark = pytest.mark.timeout(300)
 SCRIPT = pathlib.Path(distribution.__file__)
-WORKER_WITHOUT_THE_PLUGIN = """
+# A server that knows nothing of the package.
+SERVER = """
 import sys, tensorflow as tf
-server = tf.distribute.Server({"worker": [sys.argv[1]], "ps": [sys.argv[2]]}, job_name=sys.argv[3], task_index=0)
+job, worker, ps, *libraries = sys.argv[1:]
+for library in libraries:
+    tf.load_op_library(library)
+server = tf.distribute.Server({"worker": [worker], "ps": [ps]}, job_name=job, task_index=0)
 print(server.target, flush=True)
 server.join()
 """
@@ -88,11 +93,12 @@ def test_two_processes_train_as_one_device(one_device: np.ndarray, tmp_path: pat
     assert_same_but_for_rounding(first, one_device)
 
 
-def test_worker_without_the_plugin_says_what_to_load(tmp_path: pathlib.Path) -> None:
+def coordinate(libraries: list[str], output: pathlib.Path) -> tuple[int, str]:
+    """Exit code and log of a coordinator whose worker and parameter server have loaded `libraries`."""
     addresses = {job: distribution.free_address() for job in ("worker", "ps")}
     servers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER_WITHOUT_THE_PLUGIN, *addresses.values(), job],
+            [sys.executable, "-c", SERVER, job, *addresses.values(), *libraries],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -102,12 +108,23 @@ def test_worker_without_the_plugin_says_what_to_load(tmp_path: pathlib.Path) -> 
         for server in servers:
             assert server.stdout.readline()
         cluster = json.dumps({job: [address] for job, address in addresses.items()})
-        coordinator = start("coordinator", tmp_path / "filters.npy", CLUSTER=cluster)
-        _, error = coordinator.communicate(timeout=120)
+        coordinator = start("coordinator", output, CLUSTER=cluster)
+        _, log = coordinator.communicate(timeout=120)
     finally:
         for server in servers:
             server.kill()
+    return coordinator.returncode, log
+
+
+def test_worker_needs_the_library_alone(one_device: np.ndarray, tmp_path: pathlib.Path) -> None:
+    code, log = coordinate([plugin.library_path()], tmp_path / "filters.npy")
+    assert code == 0, log[-2000:]
+    assert_same_but_for_rounding(np.load(tmp_path / "filters.npy"), one_device)
+
+
+def test_worker_without_it_says_what_to_load(tmp_path: pathlib.Path) -> None:
+    code, log = coordinate([], tmp_path / "filters.npy")
+    assert code == 1
     # TensorFlow's words; the name of the node is this package's.
-    assert coordinator.returncode == 1
-    assert "No OpKernel was registered to support Op 'Conv2DBackpropFilterV2'" in error
-    assert "tensorflow_conv_backprop/filter_gradient" in error
+    assert "No OpKernel was registered to support Op 'Conv2DBackpropFilterV2'" in log
+    assert "tensorflow_conv_backprop/filter_gradient" in log
