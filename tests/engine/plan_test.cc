@@ -6,6 +6,7 @@
 
 #include "tests/engine/check.h"
 #include "tests/engine/problems.h"
+#include "tests/engine/wide.h"
 
 namespace {
 
@@ -43,6 +44,21 @@ void TestChoice() {
   CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).strips);
   CHECK_TRUE(PlanOf(Square(8, 56, 256, 64, 1, 1, 1, 0, 1)).direct.a_in_place);
   CHECK_TRUE(!PlanOf(Square(8, 56, 256, 256, 1, 1, 1, 0, 1)).direct.a_in_place);
+}
+
+void TestPairs() {
+  const auto multiplies_pairs = [](Problem problem, DataType dtype, const Isa& isa) {
+    problem.dtype = dtype;
+    Plan plan;
+    CHECK_TRUE(MakePlan(problem, Algorithm::kDirect, isa, &plan).ok());
+    return plan.direct.bf16_pairs;
+  };
+  const Problem strided = Square(8, 14, 64, 128, 3, 2, 1, 1, 1);
+  CHECK_TRUE(multiplies_pairs(strided, DataType::kBFloat16, Wide()));
+  CHECK_TRUE(!multiplies_pairs(strided, DataType::kBFloat16, Portable()));
+  CHECK_TRUE(!multiplies_pairs(strided, DataType::kFloat16, Wide()));
+  // Seven of nine taps see nothing but padding.
+  CHECK_TRUE(!multiplies_pairs(Square(8, 14, 64, 128, 3, 1, 13, 13, 1), DataType::kBFloat16, Wide()));
 }
 
 void TestForced() {
@@ -96,6 +112,7 @@ void TestHuge() {
 
 int main() {
   TestChoice();
+  TestPairs();
   TestForced();
   TestWorkspace();
   TestHuge();

@@ -1,6 +1,6 @@
 // The direct algorithm, an implicit GEMM: for each filter tap, the pixels of X that the tap sees and the pixels of dY
 // they meet are packed into dense panels that stay in the caches, and the micro-kernel multiplies them. Pixels that the
-// tap sees in the padding are left out of the panels.
+// tap sees in the padding are left out of the panels, unless bfloat16 is multiplied in pairs of pixels.
 #include "tf_ops/wgrad/cpu/direct.h"
 
 #include <algorithm>
@@ -11,8 +11,11 @@
 namespace wgrad {
 namespace {
 
+// Rows of a panel for so many pixels.
+int64_t PanelDepth(const DirectPlan& plan, int64_t pixels) { return plan.bf16_pairs ? CeilDiv(pixels, 2) : pixels; }
+
 // Odd, so that neighbouring panels start in different cache sets.
-int64_t Pitch(const DirectPlan& plan) { return plan.depth_block | 1; }
+int64_t Pitch(const DirectPlan& plan) { return PanelDepth(plan, plan.depth_block) | 1; }
 
 // The parts of a worker's scratch memory.
 struct WorkerBytes {
@@ -82,7 +85,8 @@ class Task {
   void Block(int64_t first_pixel, int64_t depth, bool accumulate) {
     for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel, depth);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
-      FindTapPixels(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth, &pixels_);
+      const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
+      find(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth, &pixels_);
       for (int64_t group = first_group_; group < end_group_; ++group) {
         for (int64_t row = first_row_; row < end_row_; row += plan_.row_block) {
           MultiplyRows(group, tap, row, std::min(plan_.row_block, end_row_ - row), accumulate);
@@ -107,8 +111,8 @@ class Task {
       const T* a = plan_.a_in_place ? reinterpret_cast<const T*>(from) + pixels_.offsets[0] + i : a_ + i * pitch_;
       const int64_t a_stride =
           plan_.a_in_place ? p_.in_channels : PanelStride(slice_rows, plan_.slice_rows, d_.kernels.lanes);
-      MultiplySlice(d_.kernels, kIndexedB, pixels_.count, a, a_stride, slice_rows, Panels(group), pitch_, columns_,
-                    pixels_.indices, sums + i * d_.sum_columns, d_.sum_columns, accumulate);
+      MultiplySlice(d_.kernels, kIndexedB, PanelDepth(plan_, pixels_.count), a, a_stride, slice_rows, Panels(group),
+                    pitch_, columns_, pixels_.indices, sums + i * d_.sum_columns, d_.sum_columns, accumulate);
     }
   }
 
@@ -128,10 +132,18 @@ class Task {
 };
 
 template <typename T>
-void Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
+const Kernels<T>& KernelsFor(const Plan& plan) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (plan.direct.bf16_pairs) return plan.isa->bf16_pairs;
+  }
+  return KernelsOf<T>(*plan.isa);
+}
+
+template <typename T>
+bool Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
          char* shared, char* workers, Executor* executor) {
   const DirectPlan& blocking = plan.direct;
-  const Kernels<T>& kernels = KernelsOf<T>(*plan.isa);
+  const Kernels<T>& kernels = KernelsFor<T>(plan);
   const Direct<T> direct = {problem,
                             blocking,
                             kernels,
@@ -143,19 +155,22 @@ void Run(const Problem& problem, const Plan& plan, const void* input, const void
                             kernels.pack[static_cast<int>(problem.dtype)]};
   executor->Run(plan.tasks,
                 [&](int64_t task, int worker) { Task<T>(direct, workers + worker * plan.worker_bytes).Run(task); });
-  if (blocking.in_place) return;
+  if (blocking.in_place) return true;
   const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
   ReducePartialSums(kernels, problem.dtype, layout, direct.sums, blocking.depth_slices, filter_backprop, executor);
+  // An Inf or NaN of dY may have met a zero of the padding.
+  return !blocking.bf16_pairs || AllFinite(direct.sums, blocking.depth_slices * layout.elements());
 }
 
 }  // namespace
 
-void PlanDirect(const Problem& p, const Isa& isa, Plan* plan) {
+void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const bool is_double = p.dtype == DataType::kFloat64;
   const bool same_type = is_double || p.dtype == DataType::kFloat32;
   const int64_t sum_size = is_double ? sizeof(double) : sizeof(float);
   const int64_t lanes = isa.vector_bytes / sum_size;
   DirectPlan& d = plan->direct;
+  d.bf16_pairs = bf16_pairs;
   d.taps = p.filter_height * p.filter_width;
   d.rows = p.filter_channels;
   d.columns = p.out_channels / p.groups;
@@ -186,7 +201,8 @@ void PlanDirect(const Problem& p, const Isa& isa, Plan* plan) {
   d.group_tasks = CeilDiv(p.groups, d.group_block);
   // Near-equal blocks: 7 x 7 maps at batch 8 make three of 131 pixels, not three of 128 and one of 8.
   const int64_t pixels = p.batch * p.out_height * p.out_width;
-  d.depth_block = CeilDiv(pixels, std::max<int64_t>(1, (pixels + kDepth / 2) / kDepth));
+  const int64_t depth = bf16_pairs ? 2 * kDepth : kDepth;
+  d.depth_block = CeilDiv(pixels, std::max<int64_t>(1, (pixels + depth / 2) / depth));
   const int64_t blocks = CeilDiv(pixels, d.depth_block);
 
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;
@@ -208,10 +224,10 @@ void PlanDirect(const Problem& p, const Isa& isa, Plan* plan) {
   plan->worker_bytes = WorkerBytesOf(d, sum_size).total();
 }
 
-void RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+bool RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
-  run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+  return run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
 }
 
 }  // namespace wgrad

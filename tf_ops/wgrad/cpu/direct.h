@@ -6,11 +6,12 @@
 
 namespace wgrad {
 
-// Fills plan->direct, the tasks and the workspace sizes.
-void PlanDirect(const Problem& problem, const Isa& isa, Plan* plan);
+// Fills plan->direct, the tasks and the workspace sizes. bf16_pairs needs isa.has_bf16_pairs() and bfloat16.
+void PlanDirect(const Problem& problem, const Isa& isa, bool bf16_pairs, Plan* plan);
 
-// NHWC only. `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
-void RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+// NHWC only. Returns whether every Inf and NaN of dW is one of the definition. `shared` and `workers`
+// (plan.worker_bytes for each worker) are 64-byte aligned.
+bool RunDirect(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, char* shared, char* workers, Executor* executor);
 
 }  // namespace wgrad

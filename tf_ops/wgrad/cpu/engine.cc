@@ -33,7 +33,7 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
       if (plan.strips) {
         *exact = RunStripDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else {
-        RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+        *exact = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       }
       break;
     case Algorithm::kWinograd:

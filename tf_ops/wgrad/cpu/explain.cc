@@ -27,6 +27,7 @@ class JsonObject {
 
 std::string Blocking(const DirectPlan& d) {
   return JsonObject()
+      .Add("bf16_pairs", d.bf16_pairs)
       .Add("a_in_place", d.a_in_place)
       .Add("sums_in_place", d.in_place)
       .Add("slice_rows", d.slice_rows)

@@ -5,6 +5,17 @@ namespace wgrad {
 #if defined(__x86_64__)
 const Isa& Avx2();
 const Isa& Avx512();
+void AddAvx512Bf16Pairs(Isa* isa);
+
+const Isa& Avx512Bf16() {
+  static const Isa isa = [] {
+    Isa isa = Avx512();
+    isa.name = "avx512_bf16";
+    AddAvx512Bf16Pairs(&isa);
+    return isa;
+  }();
+  return isa;
+}
 #elif defined(__aarch64__)
 const Isa& Neon();
 #endif
@@ -15,6 +26,7 @@ std::vector<const Isa*> SupportedIsas() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
+    if (__builtin_cpu_supports("avx512bf16")) isas.push_back(&Avx512Bf16());
     isas.push_back(&Avx512());
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {

@@ -97,6 +97,11 @@ struct Isa {
   TransposeMatrix transpose16, transpose32, transpose64;
   Kernels<float> f32;
   Kernels<double> f64;
+  // f32 with dot products of bfloat16 pairs: pack[kBFloat16] and the micro-kernels take an "element" for the two values
+  // of neighbouring pixels, and a "row" for two pixels. Without kernels where the processor has no such instruction.
+  Kernels<float> bf16_pairs;
+
+  bool has_bf16_pairs() const { return bf16_pairs.lanes > 0; }
 };
 
 }  // namespace wgrad

@@ -10,7 +10,14 @@
 namespace wgrad::WGRAD_ISA {
 namespace {
 
-template <typename T, Indexed kIndexed, int kRows, int kVectors>
+struct MultiplyAdd {
+  template <typename V>
+  static V Apply(V sum, V a, V b) {
+    return sum + a * b;
+  }
+};
+
+template <typename T, typename Arithmetic, Indexed kIndexed, int kRows, int kVectors>
 void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile, int64_t tile_stride,
            bool accumulate) {
   Vector<T> sum[kRows][kVectors] = {};
@@ -24,7 +31,7 @@ void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_
     for (int i = 0; i < kRows; ++i) {
       const Vector<T> a_vector = Broadcast(a_row[i]);
 #pragma GCC unroll 3
-      for (int j = 0; j < kVectors; ++j) sum[i][j] += a_vector * b_vector[j];
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Arithmetic::Apply(sum[i][j], a_vector, b_vector[j]);
     }
   }
 #pragma GCC unroll 16
@@ -46,13 +53,13 @@ constexpr int MaxRows(int vectors) {
   return (kRegisters - 1) / vectors - 1;
 }
 
-template <typename T, int kVectors, int kRows = 1>
+template <typename T, typename Arithmetic, int kVectors, int kRows = 1>
 void FillMicroKernels(Kernels<T>* kernels) {
   if constexpr (kRows <= MaxRows(kVectors)) {
-    kernels->micro[kIndexedA][kVectors][kRows] = Micro<T, kIndexedA, kRows, kVectors>;
-    kernels->micro[kIndexedB][kVectors][kRows] = Micro<T, kIndexedB, kRows, kVectors>;
+    kernels->micro[kIndexedA][kVectors][kRows] = Micro<T, Arithmetic, kIndexedA, kRows, kVectors>;
+    kernels->micro[kIndexedB][kVectors][kRows] = Micro<T, Arithmetic, kIndexedB, kRows, kVectors>;
     kernels->max_rows[kVectors] = kRows;
-    FillMicroKernels<T, kVectors, kRows + 1>(kernels);
+    FillMicroKernels<T, Arithmetic, kVectors, kRows + 1>(kernels);
   }
 }
 

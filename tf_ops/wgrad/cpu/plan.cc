@@ -36,12 +36,19 @@ int64_t PixelTaps(const Problem& p) {
   return rows * columns;
 }
 
+// Whether bfloat16 is multiplied in pairs of pixels: twice the multiply-adds a cycle, but zeros for the pixels that a
+// tap sees in the padding.
+bool MultipliesPairs(const Problem& p, const Isa& isa) {
+  return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() &&
+         2 * PixelTaps(p) > p.filter_height * p.filter_width * p.out_height * p.out_width;
+}
+
 // Cycles for each input and output channel, on a processor with 16 multiply-adds a cycle. The direct algorithm runs at
 // 85 % of that. Winograd's 36 products of a tile run at the same rate, and each partial sum costs 35 cycles to store
 // the products and to turn them into taps: measured, the two meet at 7 x 7 pixels (batch 1).
-bool WinogradPays(const Problem& p, const WinogradPlan& plan) {
+bool WinogradPays(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
   constexpr double kRate = 16 * 0.85, kProductsToTaps = 35;
-  const double direct = static_cast<double>(p.batch * PixelTaps(p)) / kRate;
+  const double direct = static_cast<double>(p.batch * PixelTaps(p)) / (MultipliesPairs(p, isa) ? 2 * kRate : kRate);
   const double winograd = static_cast<double>(plan.tiles * 36) / kRate + kProductsToTaps * plan.partial_sums;
   return winograd < direct;
 }
@@ -56,7 +63,8 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   if (!forced && p.in_channels < 3) return "the transforms would work on vectors of almost no channels";
   plan->reason = "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144";
   PlanWinograd(p, isa, plan);
-  if (!forced && !WinogradPays(p, plan->winograd)) return "for so few pixels the transforms cost more than they save";
+  if (!forced && !WinogradPays(p, isa, plan->winograd))
+    return "for so few pixels the transforms cost more than they save";
   return nullptr;
 }
 
@@ -100,7 +108,7 @@ const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
 const char* Direct(const Problem& p, const Isa& isa, bool, Plan* plan) {
   if (IsEmpty(p)) return "there is nothing to sum";
   plan->reason = "implicit GEMM over packed pixels, tap by tap";
-  PlanDirect(p, isa, plan);
+  PlanDirect(p, isa, MultipliesPairs(p, isa), plan);
   return nullptr;
 }
 
@@ -145,7 +153,8 @@ void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {
   *plan = Plan();
   plan->algorithm = Algorithm::kDirect;
   plan->isa = &isa;
-  Direct(problem, isa, true, plan);
+  plan->reason = "a sum is not finite: term by term, without the padding";
+  PlanDirect(problem, isa, false, plan);
 }
 
 }  // namespace wgrad

@@ -14,6 +14,7 @@ namespace wgrad {
 
 // Blocking of the direct algorithm: for each filter tap, dW (rows x columns) += A^T B over the output pixels.
 struct DirectPlan {
+  bool bf16_pairs;         // dot products of pairs of pixels, with zeros for those in the padding
   bool a_in_place;         // X is read where it lies
   bool in_place;           // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
   int64_t taps, rows;      // per group

@@ -50,6 +50,18 @@ inline void FindTapPixels(const Problem& p, int64_t kh, int64_t kw, int64_t firs
   pixels->count = count;
 }
 
+// All pixels of the block; those that see the padding have a negative offset.
+inline void FindAllPixels(const Problem& p, int64_t kh, int64_t kw, int64_t first, int64_t depth, TapPixels* pixels) {
+  FindTapPixels(p, kh, kw, first, depth, pixels);
+  int64_t found = pixels->count;
+  for (int64_t i = depth; i-- > 0;) {
+    const bool inside = found > 0 && pixels->indices[found - 1] == i;
+    pixels->offsets[i] = inside ? pixels->offsets[--found] : -1;
+  }
+  for (int64_t i = 0; i < depth; ++i) pixels->indices[i] = static_cast<int32_t>(i);
+  pixels->count = depth;
+}
+
 }  // namespace wgrad
 
 #endif  // TF_OPS_WGRAD_CPU_TAP_PIXELS_H_
