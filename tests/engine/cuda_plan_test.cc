@@ -7,6 +7,7 @@
 #include "tests/engine/check.h"
 #include "tf_ops/wgrad/cuda/general.h"
 #include "tf_ops/wgrad/cuda/index.h"
+#include "tf_ops/wgrad/cuda/launch.h"
 #include "tf_ops/wgrad/cuda/plan.h"
 
 namespace wgrad::cuda {
@@ -131,6 +132,47 @@ void TestHugeBatchGoesInRounds() {
   CHECK_LE(1, plan.images_per_round);
 }
 
+void TestGridsStayWithinTheirLimits() {
+  for (const int64_t blocks : {int64_t{1}, int64_t{1000}, (int64_t{1} << 31) - 1, int64_t{1} << 31, int64_t{1} << 45}) {
+    const Grid grid = GridOf(blocks);
+    CHECK_LE(grid.x, 0x7fffffffu);
+    CHECK_LE(grid.y, 65535u);
+    CHECK_LE(blocks, BlockNumber(grid, grid.x - 1, grid.y - 1) + 1);
+    CHECK_LE(int64_t{grid.x} * grid.y - blocks, grid.y - 1);
+  }
+}
+
+// float32 sums of at most 2048 pixels each: more slices than the grid's z dimension has places.
+void TestTooManySlicesForTheGridGoToTheGeneralKernel() {
+  Options no_tf32;
+  no_tf32.allow_tf32 = false;
+  std::vector<Declined> declined;
+  const auto plans = MakePlans(Conv(DataType::kFloat32, 1, 13000, 3, 3, 3), kA100, no_tf32, &declined);
+  CHECK_TRUE(plans[0].method == Method::kGeneral);
+  CHECK_EQ(WhyDeclined(declined, "F32SimtTile64x64"), "accuracy takes 82520 slices, the grid has 65535");
+}
+
+// The grid's y dimension holds the tiles of filter rows, four to one.
+void TestTooManyFilterRowsForTheGridGoToTheGeneralKernel() {
+  std::vector<Declined> declined;
+  const auto plans = MakePlans(Conv(DataType::kFloat16, 1, 1, 1 << 25, 8, 1), kA100, {}, &declined);
+  for (const Plan& plan : plans) {
+    CHECK_TRUE(plan.method != Method::kImplicitGemm || InstanceOf(plan).tile_n > 64);
+  }
+  CHECK_EQ(WhyDeclined(declined, "F16Align8Tile64x64"), "524288 tiles of filter rows, the grid has room for 262140");
+}
+
+// The padding lifts the tap so far above its window's corner that 32 bits do not hold the distance.
+void TestFarTapsAreNotNarrowed() {
+  Problem p = Conv(DataType::kFloat32, 1, 64, 64, 64, 1, 64);
+  p.in_height = 4;
+  p.out_height = 2;
+  p.stride_height = p.pad_top = 1 << 20;
+  std::vector<Declined> declined;
+  MakePlans(p, kA100, {}, &declined);
+  CHECK_EQ(WhyDeclined(declined, "depthwise"), "offsets within an image exceed 1073741824");
+}
+
 void TestHugeStrideIsNotNarrowed() {
   Problem p = Conv(DataType::kFloat32, 2, 8, 4, 4, 1);
   p.out_height = p.out_width = 1;
@@ -179,14 +221,23 @@ void TestInvariants() {
       const int64_t filter_bytes = FilterElements(p) * (p.dtype == DataType::kFloat64 ? 8 : 4);
       CHECK_LE(workspace.slices + plan.slices * filter_bytes, workspace.bytes);
       CHECK_EQ(workspace.slices % 256, 0);
-      if (plan.method != Method::kImplicitGemm) continue;
+      if (plan.method != Method::kImplicitGemm) {
+        // Or what 256 MiB hold.
+        CHECK_TRUE(Pixels(p) / plan.slices <= 1 << 20 ||
+                   plan.slices == std::max<int64_t>(1, (256 << 20) / filter_bytes));
+        continue;
+      }
       const Instance& instance = InstanceOf(plan);
       CHECK_TRUE(instance.dtype == p.dtype);
       CHECK_LE(instance.min_compute_capability, device.compute_capability);
       CHECK_EQ(p.filter_channels % instance.alignment, 0);
       CHECK_EQ(p.out_channels / p.groups % instance.alignment, 0);
       CHECK_TRUE(options.allow_tf32 || instance.math != Math::kTf32);
-      CHECK_EQ(plan.repair, ReadsPadding(p));
+      // Rounding to tf32 may also overflow.
+      CHECK_EQ(plan.repair, ReadsPadding(p) || instance.math == Math::kTf32);
+      // CUTLASS multiplies a slice's first element by the bits of one in 32 bits.
+      CHECK_LE(plan.slices * instance.tile_k * p.out_channels * ElementSize(p.dtype) * 8,
+               std::numeric_limits<int32_t>::max());
       const int64_t pixels = plan.images_per_round * p.out_height * p.out_width;
       const int64_t limit = instance.math == Math::kSimt && p.dtype == DataType::kFloat32 ? 2048 : 16384;
       CHECK_LE(pixels / plan.slices, limit);
@@ -213,6 +264,10 @@ int main() {
   TestGroups();
   TestHugeImageGoesToTheGeneralKernel();
   TestHugeBatchGoesInRounds();
+  TestGridsStayWithinTheirLimits();
+  TestTooManySlicesForTheGridGoToTheGeneralKernel();
+  TestTooManyFilterRowsForTheGridGoToTheGeneralKernel();
+  TestFarTapsAreNotNarrowed();
   TestHugeStrideIsNotNarrowed();
   TestReadsPadding();
   TestInvariants();

@@ -48,6 +48,19 @@ void TestAFailedCandidateIsLeftAlone() {
   for (int i = 0; i < 10; ++i) CHECK_EQ(tuner.Next().candidate, 0u);
 }
 
+void TestTheNextBestTakesOverFromTheFirst() {
+  Tuner tuner(3);
+  tuner.Record(0, 1);
+  tuner.Record(1, 3);
+  tuner.Record(2, 2);
+  tuner.Fail(0);
+  CHECK_EQ(tuner.Best(), 2u);
+  tuner.Fail(2);
+  CHECK_EQ(tuner.Best(), 1u);
+  tuner.Fail(1);
+  CHECK_EQ(tuner.Best(), 0u);
+}
+
 }  // namespace
 }  // namespace wgrad::cuda
 
@@ -56,5 +69,6 @@ int main() {
   wgrad::cuda::TestTheFirstRunsUntilATimeIsIn();
   wgrad::cuda::TestTheLeastTimeCounts();
   wgrad::cuda::TestAFailedCandidateIsLeftAlone();
+  wgrad::cuda::TestTheNextBestTakesOverFromTheFirst();
   return Failures();
 }

@@ -45,8 +45,10 @@ class GpuFilterGradientOp : public FilterGradientOp {
     settings.allow_tf32 = tensor_float_32_execution_enabled();
     settings.use_cudnn = use_cudnn_ && requested == wgrad::Algorithm::kAuto;
     settings.deterministic = OpDeterminismRequired();
-    settings.general_only = requested == wgrad::Algorithm::kReference;
-    settings.cudnn_folder = CudnnFolder();
+    if (requested == wgrad::Algorithm::kReference) settings.only = wgrad::cuda::Method::kGeneral;
+    if (requested == wgrad::Algorithm::kDepthwise) settings.only = wgrad::cuda::Method::kDepthwise;
+    static const std::string cudnn_folder = CudnnFolder();
+    settings.cudnn_folder = cudnn_folder;
     settings.report_no_cudnn = [](const std::string& why_not) {
       LOG(INFO) << "Conv2DBackpropFilterV2 does without cuDNN: " << why_not;
     };

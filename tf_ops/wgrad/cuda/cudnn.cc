@@ -156,11 +156,11 @@ std::vector<CudnnPlan> Plans(const Functions& cudnn, const Problem& problem, con
   std::vector<CudnnPlan> plans;
   for (int i = 0; i < count; ++i) {
     const AlgorithmPerformance& each = suggestions[i];
-    const bool exact = each.algorithm == kAlgorithm0 || each.algorithm == kAlgorithm1 || each.algorithm == kAlgorithm3;
+    const bool exact = each.algorithm == kAlgorithm1 && each.determinism == kDeterministic;
     // Where tf32 is off, a suggestion with another kind of arithmetic would bring it back.
     const bool allowed = options.allow_tf32 || problem.dtype != DataType::kFloat32 || each.math == kFmaMath;
     if (each.status == kSuccess && exact && allowed && each.memory <= kMaxAlgorithmBytes) {
-      plans.push_back({each.algorithm, each.math, each.determinism != 0, static_cast<int64_t>(each.memory)});
+      plans.push_back({each.algorithm, each.math, static_cast<int64_t>(each.memory)});
     }
   }
   return plans;
@@ -204,7 +204,8 @@ Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, c
     filter = krsc;
   }
   const Status status = LaunchTranspose(p.dtype, filter, 1, p.out_channels, FilterRows(p), filter_backprop, stream);
-  if (!status.ok() || !ReadsPadding(p)) return status;
+  const bool may_round_to_tf32 = p.dtype == DataType::kFloat32 && plan.math != kFmaMath;
+  if (!status.ok() || !(ReadsPadding(p) || may_round_to_tf32)) return status;
   return LaunchRepair(p, input, out_backprop, filter_backprop, stream);
 }
 

@@ -16,7 +16,6 @@ namespace wgrad::cuda::cudnn {
 struct CudnnPlan {
   int algorithm;
   int math;
-  bool deterministic;
   int64_t algorithm_bytes;  // cuDNN's own workspace
 };
 
@@ -24,7 +23,8 @@ struct CudnnPlan {
 std::string WhyNot(const Problem& problem);
 
 // cuDNN's suggestions for a problem that WhyNot lets through, best first; may be empty. Not its FFT and Winograd
-// algorithms, whose float32 error is not bounded as the contract asks.
+// algorithms, whose float32 error is not bounded as the contract asks, nor those that add with atomics, which round
+// half more than once.
 std::vector<CudnnPlan> Plans(const Functions& cudnn, const Problem& problem, const Options& options, int ordinal);
 
 // The workspace that Launch needs: cuDNN's, and room for dW in its own layout.

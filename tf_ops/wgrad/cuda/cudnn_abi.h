@@ -18,8 +18,10 @@ inline constexpr int kCrossCorrelation = 1;
 inline constexpr int kFormatNchw = 0, kFormatNhwc = 1;
 inline constexpr int kFloat = 0, kDouble = 1, kHalf = 2, kBFloat16 = 9;
 inline constexpr int kDefaultMath = 0, kTensorOpMath = 1, kFmaMath = 3;
-inline constexpr int kAlgorithm0 = 0, kAlgorithm1 = 1, kAlgorithm3 = 3;
+// Not 0 and 3, which add with atomics, 2 and 6, which are FFTs, nor 4 and 5, which are Winograd's.
+inline constexpr int kAlgorithm1 = 1;
 inline constexpr int kAlgorithms = 7;
+inline constexpr int kDeterministic = 1;
 
 struct AlgorithmPerformance {
   int algorithm;

@@ -5,12 +5,12 @@
 
 #include "tf_ops/wgrad/cuda/element.h"
 #include "tf_ops/wgrad/cuda/index.h"
+#include "tf_ops/wgrad/cuda/launch.h"
 
 namespace wgrad::cuda::depthwise {
 
-inline constexpr int kChannels = 32;  // of a block: one warp wide
-inline constexpr int kLanes = 8;      // threads that share a channel, each with every eighth pixel of the slice
-inline constexpr int kThreads = kChannels * kLanes;
+inline constexpr int kChannels = 32;                 // of a block: one warp wide
+inline constexpr int kLanes = kThreads / kChannels;  // that share a channel, each with every eighth pixel of the slice
 inline constexpr int kRows = 9;  // filter rows of a block: a whole 3 x 3 filter when the groups are single channels
 // As in general.h.
 inline constexpr int kChain = 512;
@@ -50,8 +50,8 @@ WGRAD_HOST_DEVICE ShortTap ShortTapAt(const Problem& p, int64_t row) {
 
 // Sums the thread's share of the pixels in [pixels.begin, pixels.end).
 template <typename T>
-WGRAD_HOST_DEVICE void Accumulate(const Problem& p, const Tile& tile, Range pixels, const T* input,
-                                  const T* out_backprop, int thread, Shared<T>* shared) {
+WGRAD_DEVICE void Accumulate(const Problem& p, const Tile& tile, Range pixels, const T* input, const T* out_backprop,
+                             int thread, Shared<T>* shared) {
   const int lane = thread / kChannels;
   const int64_t channel = tile.channel + thread % kChannels;
   const auto in_height = static_cast<uint32_t>(p.in_height);
@@ -86,8 +86,8 @@ WGRAD_HOST_DEVICE void Accumulate(const Problem& p, const Tile& tile, Range pixe
 
 // Adds up the lanes, and writes the slice's [filter rows, out channels].
 template <typename T>
-WGRAD_HOST_DEVICE void Combine(const Problem& p, const Tile& tile, const Shared<T>& shared, int thread,
-                               Accumulator<T>* slices) {
+WGRAD_DEVICE void Combine(const Problem& p, const Tile& tile, const Shared<T>& shared, int thread,
+                          Accumulator<T>* slices) {
   Accumulator<T>* slice = slices + tile.slice * FilterRows(p) * p.out_channels;
   for (int i = thread; i < kRows * kChannels; i += kThreads) {
     const int64_t row = tile.row + i / kChannels;
@@ -98,6 +98,27 @@ WGRAD_HOST_DEVICE void Combine(const Problem& p, const Tile& tile, const Shared<
     slice[row * p.out_channels + channel] = sum;
   }
 }
+
+// Writes slices [slices][filter rows][out channels].
+template <typename T>
+struct SlicesKernel {
+  using Shared = depthwise::Shared<T>;
+
+  Problem p;
+  const T* input;
+  const T* out_backprop;
+  int64_t slice_count;
+  Accumulator<T>* slices;
+
+  WGRAD_HOST_DEVICE int64_t Blocks() const { return Tiles(p) * slice_count; }
+
+  WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
+    const Tile tile = TileAt(p, block);
+    const Range pixels = SliceOf(Pixels(p), slice_count, tile.slice);
+    ForEachThread([&](int thread) { Accumulate(p, tile, pixels, input, out_backprop, thread, shared); });
+    ForEachThread([&](int thread) { Combine(p, tile, *shared, thread, slices); });
+  }
+};
 
 }  // namespace wgrad::cuda::depthwise
 

@@ -1,6 +1,7 @@
 #include "tf_ops/wgrad/cuda/device.h"
 
 #include "tf_ops/wgrad/cuda/error.h"
+#include "tf_ops/wgrad/cuda/kernels.h"
 
 namespace wgrad::cuda {
 
@@ -16,6 +17,16 @@ Status QueryDevice(Device* device, int* ordinal) {
   query(cudaDevAttrMultiProcessorCount, &device->multiprocessors);
   device->compute_capability = 10 * major + minor;
   return status;
+}
+
+bool IsCaptured(Stream stream) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  const Status status = Check(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture), "capture");
+  return !status.ok() || capture != cudaStreamCaptureStatusNone;
+}
+
+Status LaunchZeros(void* target, int64_t bytes, Stream stream) {
+  return Check(cudaMemsetAsync(target, 0, bytes, static_cast<cudaStream_t>(stream)), "zeros");
 }
 
 }  // namespace wgrad::cuda

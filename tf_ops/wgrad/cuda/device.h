@@ -3,12 +3,16 @@
 #define TF_OPS_WGRAD_CUDA_DEVICE_H_
 
 #include "tf_ops/wgrad/cuda/plan.h"
+#include "tf_ops/wgrad/cuda/stream.h"
 #include "tf_ops/wgrad/status.h"
 
 namespace wgrad::cuda {
 
 // The calling thread's current device, and its number.
 Status QueryDevice(Device* device, int* ordinal);
+
+// Whether `stream` is being captured into a graph. Then nothing has a time, and asking for one would end the capture.
+bool IsCaptured(Stream stream);
 
 }  // namespace wgrad::cuda
 

@@ -130,6 +130,26 @@ const char* NameOf(const Candidate& candidate) {
   return candidate.cudnn ? "cudnn" : kMethodNames[static_cast<int>(candidate.own.method)];
 }
 
+// The plan of one method, or why there is none.
+Status PlanOf(Method method, const Problem& problem, const Device& device, const Options& options, Plan* found) {
+  std::vector<Declined> declined;
+  for (Plan& plan : MakePlans(problem, device, options, &declined)) {
+    if (plan.method == method || plan.method == Method::kZeros) {
+      *found = std::move(plan);
+      return Status();
+    }
+  }
+  if (method == Method::kGeneral) {
+    *found = GeneralPlan(problem, device);
+    return Status();
+  }
+  const std::string name = kMethodNames[static_cast<int>(method)];
+  for (const Declined& each : declined) {
+    if (each.candidate == name) return InvalidArgument("algorithm " + name + " was asked for, but " + each.reason);
+  }
+  return InvalidArgument("algorithm " + name + " does not take this problem");
+}
+
 }  // namespace
 
 Status ComputeFilterGradient(const Problem& problem, const Settings& settings, const void* input,
@@ -140,41 +160,44 @@ Status ComputeFilterGradient(const Problem& problem, const Settings& settings, c
   Status status = QueryDevice(&device, &ordinal);
   if (!status.ok()) return status;
   const Operands operands = {input, out_backprop, filter_backprop};
-  if (settings.general_only) {
-    const Entry entry(nullptr, {{GeneralPlan(problem, device), std::nullopt}});
-    if (ran != nullptr) *ran = NameOf(entry.candidates[0]);
-    return RunCandidate(entry, entry.candidates[0], problem, operands, allocate, stream, ordinal);
-  }
   Options options;
   options.allow_tf32 = settings.allow_tf32;
   options.pointer_alignment = Alignment(input, out_backprop);
+  if (settings.only) {
+    Plan plan;
+    status = PlanOf(*settings.only, problem, device, options, &plan);
+    if (!status.ok()) return status;
+    const Entry entry(nullptr, {{std::move(plan), std::nullopt}});
+    if (ran != nullptr) *ran = NameOf(entry.candidates[0]);
+    return RunCandidate(entry, entry.candidates[0], problem, operands, allocate, stream, ordinal);
+  }
   Entry* entry = FindEntry(problem, settings, options, device, ordinal);
-  // A candidate that fails, for want of memory or because cuDNN declines after all, gives way for good. But for the
-  // first, which is the engine's own choice: its failure is the call's.
-  while (true) {
+  const bool captured = IsCaptured(stream);
+  // A candidate that fails, for want of memory or because cuDNN declines after all, gives way to the others for good.
+  for (size_t tries = 0; tries < entry->candidates.size(); ++tries) {
     Tuner::Turn turn;
     {
       const std::lock_guard<std::mutex> lock(entry->mutex);
-      CollectTimes(entry);
-      turn = entry->tuner.Next();
+      if (!captured) CollectTimes(entry);
+      turn = captured ? Tuner::Turn{entry->tuner.Best(), false} : entry->tuner.Next();
     }
     const Candidate& candidate = entry->candidates[turn.candidate];
     const bool measure = turn.measure && entry->candidates.size() > 1;
     auto stopwatch = measure ? std::make_unique<Stopwatch>(stream) : nullptr;
     status = RunCandidate(*entry, candidate, problem, operands, allocate, stream, ordinal);
     if (stopwatch != nullptr) stopwatch->Stop(stream);
-    if (!status.ok() && turn.candidate > 0) {
-      const std::lock_guard<std::mutex> lock(entry->mutex);
+    const std::lock_guard<std::mutex> lock(entry->mutex);
+    if (!status.ok()) {
       entry->tuner.Fail(turn.candidate);
       continue;
     }
-    if (status.ok() && stopwatch != nullptr && stopwatch->active()) {
-      const std::lock_guard<std::mutex> lock(entry->mutex);
+    if (stopwatch != nullptr && stopwatch->active()) {
       entry->pending.emplace_back(turn.candidate, std::move(stopwatch));
     }
     if (ran != nullptr) *ran = NameOf(candidate);
-    return status;
+    return Status();
   }
+  return status;
 }
 
 }  // namespace wgrad::cuda

@@ -4,8 +4,10 @@
 #define TF_OPS_WGRAD_CUDA_DISPATCH_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 
+#include "tf_ops/wgrad/cuda/plan.h"
 #include "tf_ops/wgrad/cuda/stream.h"
 #include "tf_ops/wgrad/problem.h"
 #include "tf_ops/wgrad/status.h"
@@ -16,7 +18,7 @@ struct Settings {
   bool allow_tf32 = true;
   bool use_cudnn = true;
   bool deterministic = false;  // the same kernel in every call: nothing is measured, and cuDNN is left alone
-  bool general_only = false;   // the general kernel, to compare others with
+  std::optional<Method> only;  // this method or an error
   std::string cudnn_folder;    // where libcudnn.so.9 may be
   // Told once in a process, where cuDNN is asked for and cannot be had, why.
   std::function<void(const std::string& why_not)> report_no_cudnn;

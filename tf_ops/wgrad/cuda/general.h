@@ -6,13 +6,13 @@
 
 #include "tf_ops/wgrad/cuda/element.h"
 #include "tf_ops/wgrad/cuda/index.h"
+#include "tf_ops/wgrad/cuda/launch.h"
 
 namespace wgrad::cuda::general {
 
-inline constexpr int kTile = 64;      // rows and channels of a block
-inline constexpr int kDepth = 16;     // pixels in shared memory at once
-inline constexpr int kThreads = 256;  // 16 x 16, each with 4 x 4 sums
-inline constexpr int kSide = 16;
+inline constexpr int kTile = 64;   // rows and channels of a block
+inline constexpr int kDepth = 16;  // pixels in shared memory at once
+inline constexpr int kSide = 16;   // threads are 16 x 16, each with 4 x 4 sums
 inline constexpr int kPerThread = kTile / kSide;
 // Pixels summed in one chain before the chain is added to the total: the error of a float32 sum grows with the root of
 // its length, 512 keeps it under 5e-7.
@@ -46,25 +46,26 @@ struct Shared {
 
 template <typename T>
 struct Thread {
-  Tap tap = {};  // of the filter row that this thread loads
-  Accumulator<T> chain[kPerThread][kPerThread] = {};
-  Accumulator<T> total[kPerThread][kPerThread] = {};
+  Tap tap;  // of the filter row that this thread loads
+  Accumulator<T> chain[kPerThread][kPerThread];
+  Accumulator<T> total[kPerThread][kPerThread];
 };
 
 template <typename T>
-WGRAD_HOST_DEVICE void Start(const Problem& p, const Tile& tile, int thread, Thread<T>* state) {
+WGRAD_DEVICE void Start(const Problem& p, const Tile& tile, int thread, Thread<T>* state) {
+  *state = {};
   const int64_t row = tile.row + thread % kTile;
   if (row < FilterRows(p)) state->tap = TapAt(p, row);
 }
 
 template <typename T>
-WGRAD_HOST_DEVICE void LocatePixels(const Problem& p, int64_t first, int thread, Shared<T>* shared) {
+WGRAD_DEVICE void LocatePixels(const Problem& p, int64_t first, int thread, Shared<T>* shared) {
   if (thread < kDepth) shared->pixels[thread] = PixelAt(p, first + thread);
 }
 
 template <typename T>
-WGRAD_HOST_DEVICE void Load(const Problem& p, const Tile& tile, const T* input, const T* out_backprop, int64_t first,
-                            int64_t end, int thread, const Thread<T>& state, Shared<T>* shared) {
+WGRAD_DEVICE void Load(const Problem& p, const Tile& tile, const T* input, const T* out_backprop, int64_t first,
+                       int64_t end, int thread, const Thread<T>& state, Shared<T>* shared) {
   const Strides x = InputStrides(p);
   const Strides dy = OutputStrides(p);
   const int64_t group_channels = p.out_channels / p.groups;
@@ -91,7 +92,7 @@ WGRAD_HOST_DEVICE void Load(const Problem& p, const Tile& tile, const T* input, 
 }
 
 template <typename T>
-WGRAD_HOST_DEVICE void Multiply(const Shared<T>& shared, int thread, Thread<T>* state) {
+WGRAD_DEVICE void Multiply(const Shared<T>& shared, int thread, Thread<T>* state) {
   const int row = thread / kSide;
   const int channel = thread % kSide;
   for (int depth = 0; depth < kDepth; ++depth) {
@@ -105,7 +106,7 @@ WGRAD_HOST_DEVICE void Multiply(const Shared<T>& shared, int thread, Thread<T>* 
 }
 
 template <typename T>
-WGRAD_HOST_DEVICE void CloseChain(Thread<T>* state) {
+WGRAD_DEVICE void CloseChain(Thread<T>* state) {
   for (int i = 0; i < kPerThread; ++i) {
     for (int j = 0; j < kPerThread; ++j) {
       state->total[i][j] += state->chain[i][j];
@@ -114,21 +115,93 @@ WGRAD_HOST_DEVICE void CloseChain(Thread<T>* state) {
   }
 }
 
-// Calls visit(HWIO index, sum) for each of the thread's sums that exists.
-template <typename T, typename Visitor>
-WGRAD_HOST_DEVICE void VisitSums(const Problem& p, const Tile& tile, int thread, const Thread<T>& state,
-                                 Visitor visit) {
+// All of `pixels`, into the totals of the threads.
+template <typename T>
+WGRAD_DEVICE void SumTile(const Problem& p, const Tile& tile, Range pixels, const T* input, const T* out_backprop,
+                          Shared<T>* shared, PerThread<Thread<T>>* states) {
+  ForEachThread([&](int thread) { Start(p, tile, thread, &(*states)[thread]); });
+  int64_t chain_end = pixels.begin + kChain;
+  for (int64_t first = pixels.begin; first < pixels.end; first += kDepth) {
+    ForEachThread([&](int thread) { LocatePixels(p, first, thread, shared); });
+    ForEachThread(
+        [&](int thread) { Load(p, tile, input, out_backprop, first, pixels.end, thread, (*states)[thread], shared); });
+    const bool close = first + kDepth >= chain_end || first + kDepth >= pixels.end;
+    ForEachThread([&](int thread) {
+      Multiply(*shared, thread, &(*states)[thread]);
+      if (close) CloseChain(&(*states)[thread]);
+    });
+    if (close) chain_end += kChain;
+  }
+}
+
+// Calls visit(i, j, HWIO index) for each of the thread's sums that exists.
+template <typename Visitor>
+WGRAD_DEVICE void VisitSums(const Problem& p, const Tile& tile, int thread, Visitor visit) {
   const int64_t group_channels = p.out_channels / p.groups;
   for (int i = 0; i < kPerThread; ++i) {
     for (int j = 0; j < kPerThread; ++j) {
       const int64_t row = tile.row + thread / kSide + i * kSide;
       const int64_t channel = tile.channel + thread % kSide + j * kSide;
       if (row < FilterRows(p) && channel < group_channels) {
-        visit(row * p.out_channels + tile.group * group_channels + channel, state.total[i][j]);
+        visit(i, j, row * p.out_channels + tile.group * group_channels + channel);
       }
     }
   }
 }
+
+// Writes slices [slices][filter rows][out channels].
+template <typename T>
+struct SlicesKernel {
+  using Shared = general::Shared<T>;
+
+  Problem p;
+  const T* input;
+  const T* out_backprop;
+  int64_t slice_count;
+  Accumulator<T>* slices;
+
+  WGRAD_HOST_DEVICE int64_t Blocks() const { return Tiles(p) * slice_count; }
+
+  WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
+    const Tile tile = TileAt(p, block);
+    PerThread<Thread<T>> states;
+    SumTile(p, tile, SliceOf(Pixels(p), slice_count, tile.slice), input, out_backprop, shared, &states);
+    Accumulator<T>* slice = slices + tile.slice * FilterRows(p) * p.out_channels;
+    ForEachThread([&](int thread) {
+      VisitSums(p, tile, thread, [&](int i, int j, int64_t index) { slice[index] = states[thread].total[i][j]; });
+    });
+  }
+};
+
+// Computes the elements of the filter gradient again that are not finite.
+template <typename T>
+struct RepairKernel {
+  using Shared = general::Shared<T>;
+
+  Problem p;
+  const T* input;
+  const T* out_backprop;
+  T* filter_backprop;
+
+  WGRAD_HOST_DEVICE int64_t Blocks() const { return Tiles(p); }
+
+  WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
+    const Tile tile = TileAt(p, block);
+    const bool finite = AllThreads([&](int thread) {
+      bool mine = true;
+      VisitSums(p, tile, thread, [&](int, int, int64_t index) { mine = mine && IsFinite(filter_backprop[index]); });
+      return mine;
+    });
+    if (finite) return;
+    PerThread<Thread<T>> states;
+    SumTile(p, tile, {0, Pixels(p)}, input, out_backprop, shared, &states);
+    ForEachThread([&](int thread) {
+      VisitSums(p, tile, thread, [&](int i, int j, int64_t index) {
+        if (!IsFinite(filter_backprop[index])) filter_backprop[index] = Round<T>(states[thread].total[i][j]);
+      });
+    });
+  }
+};
 
 }  // namespace wgrad::cuda::general
 

@@ -34,6 +34,8 @@ struct Pixel {
   int64_t n, oh, ow;
 };
 
+WGRAD_HOST_DEVICE int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }
+
 WGRAD_HOST_DEVICE Pixel PixelAt(const Problem& p, int64_t index) {
   const int64_t row = index / p.out_width;
   return {row / p.out_height, row % p.out_height, index - row * p.out_width};

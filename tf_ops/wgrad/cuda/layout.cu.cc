@@ -1,37 +1,10 @@
 // The kernels that move data between layouts: NCHW -> NHWC, and slices -> HWIO.
-#include "tf_ops/wgrad/cuda/error.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
 #include "tf_ops/wgrad/cuda/reduce.h"
 #include "tf_ops/wgrad/cuda/transpose.h"
 
 namespace wgrad::cuda {
 namespace {
-
-template <typename T>
-__global__ void __launch_bounds__(transpose::kThreads)
-    TransposeKernel(const T* source, int64_t rows, int64_t columns, T* target) {
-  __shared__ transpose::Shared<T> shared;
-  const transpose::Tile tile = transpose::TileAt(rows, columns, blockIdx.x);
-  transpose::Load(rows, columns, tile, source, threadIdx.x, &shared);
-  __syncthreads();
-  transpose::Store(rows, columns, tile, shared, threadIdx.x, target);
-}
-
-template <typename T>
-__global__ void __launch_bounds__(reduce::kThreads) SumKernel(reduce::Slices<Accumulator<T>> slices, T* target) {
-  const int64_t index = int64_t{blockIdx.x} * reduce::kThreads + threadIdx.x;
-  if (index < slices.groups * slices.rows * slices.columns) reduce::Sum(slices, index, target);
-}
-
-template <typename T>
-__global__ void __launch_bounds__(reduce::kThreads)
-    TransposedSumKernel(reduce::Slices<Accumulator<T>> slices, T* target) {
-  __shared__ transpose::Shared<Accumulator<T>> shared;
-  const transpose::Tile tile = transpose::TileAt(slices.rows, slices.columns, blockIdx.x);
-  reduce::Load(slices, tile, threadIdx.x, &shared);
-  __syncthreads();
-  reduce::Store(slices, tile, shared, threadIdx.x, target);
-}
 
 template <typename A>
 reduce::Slices<A> Typed(const SliceView& view) {
@@ -44,34 +17,23 @@ reduce::Slices<A> Typed(const SliceView& view) {
 }
 
 template <typename T>
-Status Sum(const SliceView& slices, void* target, Stream stream) {
-  const auto blocks = static_cast<unsigned>(CeilDiv(slices.groups * slices.rows * slices.columns, reduce::kThreads));
-  SumKernel<T><<<blocks, reduce::kThreads, 0, static_cast<cudaStream_t>(stream)>>>(Typed<Accumulator<T>>(slices),
-                                                                                   static_cast<T*>(target));
-  return Check(cudaGetLastError(), "reduction");
+Status Sum(const SliceView& view, void* target, Stream stream) {
+  return LaunchBlocks(reduce::SumKernel<T>{Typed<Accumulator<T>>(view), static_cast<T*>(target)}, "reduction", stream);
 }
 
 template <typename T>
-Status TransposedSum(const SliceView& slices, void* target, Stream stream) {
-  const auto blocks = static_cast<unsigned>(transpose::Tiles(slices.groups, slices.rows, slices.columns));
-  TransposedSumKernel<T><<<blocks, reduce::kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      Typed<Accumulator<T>>(slices), static_cast<T*>(target));
-  return Check(cudaGetLastError(), "reduction");
+Status TransposedSum(const SliceView& view, void* target, Stream stream) {
+  return LaunchBlocks(reduce::TransposedSumKernel<T>{Typed<Accumulator<T>>(view), static_cast<T*>(target)}, "reduction",
+                      stream);
 }
 
 template <typename T>
 Status Transpose(const void* source, int64_t images, int64_t rows, int64_t columns, void* target, Stream stream) {
-  const auto blocks = static_cast<unsigned>(transpose::Tiles(images, rows, columns));
-  TransposeKernel<T><<<blocks, transpose::kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      static_cast<const T*>(source), rows, columns, static_cast<T*>(target));
-  return Check(cudaGetLastError(), "transpose");
+  const transpose::Kernel<T> kernel = {static_cast<const T*>(source), images, rows, columns, static_cast<T*>(target)};
+  return LaunchBlocks(kernel, "transpose", stream);
 }
 
 }  // namespace
-
-Status LaunchZeros(void* target, int64_t bytes, Stream stream) {
-  return Check(cudaMemsetAsync(target, 0, bytes, static_cast<cudaStream_t>(stream)), "zeros");
-}
 
 Status LaunchTranspose(DataType dtype, const void* source, int64_t images, int64_t rows, int64_t columns, void* target,
                        Stream stream) {

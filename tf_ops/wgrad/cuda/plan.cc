@@ -17,10 +17,10 @@ constexpr int64_t kSliceBytes = int64_t{256} << 20;
 constexpr int64_t kTensorBytes = (int64_t{1} << 31) - 1;
 // Room for a tile past the end of a dimension.
 constexpr int64_t kCoordinateLimit = int64_t{1} << 30;
-constexpr int64_t kGridLimit = std::numeric_limits<int32_t>::max();
-constexpr int64_t kMaxSlices = 65535;     // the grid's z dimension
-constexpr int64_t kMaxGemmGroups = 32;    // each is a launch of its own
-constexpr int64_t kMinGemmChannels = 16;  // of a group: an eighth of the smallest tile's area, in and out
+constexpr int64_t kMaxSlices = 65535;        // the grid's z dimension
+constexpr int64_t kMaxRowTiles = 4 * 65535;  // its y dimension; CUTLASS puts four side by side in x
+constexpr int64_t kMaxGemmGroups = 32;       // each is a launch of its own
+constexpr int64_t kMinGemmChannels = 16;     // of a group: an eighth of the smallest tile's area, in and out
 constexpr int64_t kMaxThinChannels = 32;
 
 // Pixels in one slice, for the sake of accuracy. A float32 sum of n terms has a relative error of about 2.6e-8 *
@@ -32,9 +32,10 @@ int64_t MaxSlicePixels(Math math, DataType dtype) {
   return dtype == DataType::kFloat64 ? 8192 : 2048;
 }
 
-int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
+// The same for the kernels that gather, whose threads add up chains of 512 pixels: 2048 such chains.
+constexpr int64_t kMaxGatheredPixels = int64_t{1} << 20;
 
-int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }
+int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
 
 int64_t GroupOutChannels(const Problem& p) { return p.out_channels / p.groups; }
 
@@ -87,6 +88,8 @@ double Cycles(const Problem& p, const Instance& instance, int64_t slices, int64_
 // Why this instance cannot run, or an empty string.
 std::string WhyNot(const Problem& p, const Instance& instance, const Device& device, const Options& options) {
   std::ostringstream reason;
+  const int64_t row_tiles = CeilDiv(FilterRows(p), instance.tile_n);
+  const int64_t image_slices = CeilDiv(p.out_height * p.out_width, MaxSlicePixels(instance.math, p.dtype));
   const int64_t alignment_bytes = instance.alignment * ElementSize(p.dtype);
   if (device.compute_capability < instance.min_compute_capability) {
     reason << "needs compute capability " << instance.min_compute_capability / 10.0 << ", the device has "
@@ -102,6 +105,10 @@ std::string WhyNot(const Problem& p, const Instance& instance, const Device& dev
     reason << "one image has " << LargestImageBytes(p) << " bytes, more than " << kTensorBytes;
   } else if (!CoordinatesFit(p, instance.tile_n)) {
     reason << "coordinates exceed " << kCoordinateLimit;
+  } else if (row_tiles > kMaxRowTiles) {
+    reason << row_tiles << " tiles of filter rows, the grid has room for " << kMaxRowTiles;
+  } else if (image_slices > kMaxSlices) {
+    reason << "accuracy takes " << image_slices << " slices, the grid has " << kMaxSlices;
   } else if (p.groups > kMaxGemmGroups) {
     reason << "more than " << kMaxGemmGroups << " groups, each a launch";
   } else if (p.groups > 1 && std::min(p.filter_channels, GroupOutChannels(p)) < kMinGemmChannels) {
@@ -172,7 +179,8 @@ std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, cons
     plan.instance = id;
     plan.slices = split.slices;
     plan.images_per_round = split.images;
-    plan.repair = ReadsPadding(p);
+    // Rounding to tf32 takes the largest float32 numbers to infinity.
+    plan.repair = ReadsPadding(p) || Get(id).math == Math::kTf32;
     plan.reason = std::to_string(static_cast<int64_t>(split.cycles)) + " model cycles";
     ranked.emplace_back(std::move(plan), split.cycles);
   }
@@ -186,9 +194,10 @@ std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, cons
 
 // Slices that fill the device about four times, of at least 256 pixels, within the memory.
 int64_t GatherSlices(const Problem& p, int64_t tiles, const Device& device) {
-  const int64_t most = std::max<int64_t>(
-      1, std::min({Pixels(p) / 256, kSliceBytes / (FilterElements(p) * SumBytes(p.dtype)), kGridLimit / tiles}));
-  return std::clamp<int64_t>(CeilDiv(4 * device.multiprocessors, tiles), 1, most);
+  const int64_t most =
+      std::max<int64_t>(1, std::min(Pixels(p) / 256, kSliceBytes / (FilterElements(p) * SumBytes(p.dtype))));
+  const int64_t least = std::min(most, CeilDiv(Pixels(p), kMaxGatheredPixels));
+  return std::clamp<int64_t>(CeilDiv(4 * device.multiprocessors, tiles), least, most);
 }
 
 Plan GatherPlan(const Problem& p, Method method, int64_t tiles, const Device& device, std::string reason) {
@@ -200,10 +209,18 @@ Plan GatherPlan(const Problem& p, Method method, int64_t tiles, const Device& de
   return plan;
 }
 
+// The largest distance in elements of a tap from its window's corner.
+int64_t FarthestTap(const Problem& p) {
+  const int64_t rows = std::max(p.pad_top, (p.filter_height - 1) * p.dilation_height);
+  const int64_t columns = std::max(p.pad_left, (p.filter_width - 1) * p.dilation_width);
+  return (rows * p.in_width + columns) * p.in_channels + p.filter_channels;
+}
+
 std::string WhyNotDepthwise(const Problem& p) {
   if (p.groups == 1) return "there is one group";
   if (p.filter_channels > kMaxThinChannels) return "groups are wider than " + std::to_string(kMaxThinChannels);
-  if (!CoordinatesFit(p, 0) || p.in_height * p.in_width * p.in_channels >= kCoordinateLimit) {
+  if (!CoordinatesFit(p, 0) || p.in_height * p.in_width * p.in_channels >= kCoordinateLimit ||
+      FarthestTap(p) >= kCoordinateLimit) {
     return "offsets within an image exceed " + std::to_string(kCoordinateLimit);
   }
   return "";

@@ -13,14 +13,13 @@
 namespace wgrad::cuda::reduce {
 
 inline constexpr int kTile = transpose::kTile;
-inline constexpr int kThreads = transpose::kThreads;
 // Slices added in one chain; chains are then added up, which keeps the error at the root of 32 rather than of the
 // count.
 inline constexpr int kChain = 32;
 
 // sum over slices of slices[index + slice * stride], plus what earlier rounds left in `carry`, if given.
 template <typename A>
-WGRAD_HOST_DEVICE A SumSlices(const A* slices, int64_t stride, int64_t count, const A* carry) {
+WGRAD_DEVICE A SumSlices(const A* slices, int64_t stride, int64_t count, const A* carry) {
   A total = carry != nullptr ? *carry : A(0);
   for (int64_t begin = 0; begin < count; begin += kChain) {
     const int64_t end = begin + kChain < count ? begin + kChain : count;
@@ -40,42 +39,71 @@ struct Slices {
 };
 
 template <typename A>
-WGRAD_HOST_DEVICE A SumAt(const Slices<A>& s, int64_t group, int64_t index) {
+WGRAD_DEVICE A SumAt(const Slices<A>& s, int64_t group, int64_t index) {
   const int64_t size = s.rows * s.columns;
   return SumSlices(s.data + group * s.count * size + index, size, s.count,
                    s.carry != nullptr ? s.carry + group * size + index : nullptr);
 }
 
-// The sum of every slice, in the order of the slices: element `index` of [group][row][column].
+// The sum of the slices, in their own order: [group][row][column].
 template <typename T>
-WGRAD_HOST_DEVICE void Sum(const Slices<Accumulator<T>>& s, int64_t index, T* target) {
-  const int64_t size = s.rows * s.columns;
-  target[index] = Round<T>(SumAt(s, index / size, index % size));
-}
+struct SumKernel {
+  struct Shared {};
 
-// Load and Store, with a barrier between: a tile of sums, written as [column][group][row].
-template <typename A>
-WGRAD_HOST_DEVICE void Load(const Slices<A>& s, const transpose::Tile& tile, int thread, transpose::Shared<A>* shared) {
-  const int64_t column = tile.column + thread % kTile;
-  for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
-    const int64_t row = tile.row + i;
-    if (row < s.rows && column < s.columns) {
-      shared->tile[i][thread % kTile] = SumAt(s, tile.image, row * s.columns + column);
+  Slices<Accumulator<T>> slices;
+  T* target;
+
+  WGRAD_HOST_DEVICE int64_t Blocks() const { return CeilDiv(Elements(), kThreads); }
+
+  WGRAD_DEVICE void Run(int64_t block, Shared*) const {
+    ForEachThread([&](int thread) {
+      const int64_t index = block * kThreads + thread;
+      const int64_t size = slices.rows * slices.columns;
+      if (index < Elements()) target[index] = Round<T>(SumAt(slices, index / size, index % size));
+    });
+  }
+
+ private:
+  WGRAD_HOST_DEVICE int64_t Elements() const { return slices.groups * slices.rows * slices.columns; }
+};
+
+// The sum of the slices, as [column][group][row].
+template <typename T>
+struct TransposedSumKernel {
+  using Shared = transpose::Shared<Accumulator<T>>;
+
+  Slices<Accumulator<T>> slices;
+  T* target;
+
+  WGRAD_HOST_DEVICE int64_t Blocks() const { return transpose::Tiles(slices.groups, slices.rows, slices.columns); }
+
+  WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
+    const transpose::Tile tile = transpose::TileAt(slices.rows, slices.columns, block);
+    ForEachThread([&](int thread) { Load(tile, thread, shared); });
+    ForEachThread([&](int thread) { Store(tile, *shared, thread); });
+  }
+
+ private:
+  WGRAD_DEVICE void Load(const transpose::Tile& tile, int thread, Shared* shared) const {
+    const int64_t column = tile.column + thread % kTile;
+    for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
+      const int64_t row = tile.row + i;
+      if (row < slices.rows && column < slices.columns) {
+        shared->tile[i][thread % kTile] = SumAt(slices, tile.image, row * slices.columns + column);
+      }
     }
   }
-}
 
-template <typename T>
-WGRAD_HOST_DEVICE void Store(const Slices<Accumulator<T>>& s, const transpose::Tile& tile,
-                             const transpose::Shared<Accumulator<T>>& shared, int thread, T* target) {
-  const int64_t row = tile.row + thread % kTile;
-  for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
-    const int64_t column = tile.column + i;
-    if (row < s.rows && column < s.columns) {
-      target[(column * s.groups + tile.image) * s.rows + row] = Round<T>(shared.tile[thread % kTile][i]);
+  WGRAD_DEVICE void Store(const transpose::Tile& tile, const Shared& shared, int thread) const {
+    const int64_t row = tile.row + thread % kTile;
+    for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
+      const int64_t column = tile.column + i;
+      if (row < slices.rows && column < slices.columns) {
+        target[(column * slices.groups + tile.image) * slices.rows + row] = Round<T>(shared.tile[thread % kTile][i]);
+      }
     }
   }
-}
+};
 
 }  // namespace wgrad::cuda::reduce
 

@@ -10,19 +10,11 @@ cudaEvent_t Event(void* event) { return static_cast<cudaEvent_t>(event); }
 }  // namespace
 
 Stopwatch::Stopwatch(Stream stream) {
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  if (cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture) != cudaSuccess ||
-      capture != cudaStreamCaptureStatusNone) {
-    return;
-  }
   cudaEvent_t start = nullptr, stop = nullptr;
   if (cudaEventCreate(&start) == cudaSuccess) start_ = start;
   if (cudaEventCreate(&stop) == cudaSuccess) stop_ = stop;
-  if (active()) {
-    cudaEventRecord(Event(start_), static_cast<cudaStream_t>(stream));
-  } else {
-    cudaGetLastError();  // a time that cannot be taken is no failure of the launch that follows
-  }
+  if (active()) cudaEventRecord(Event(start_), static_cast<cudaStream_t>(stream));
+  cudaGetLastError();  // a time that cannot be taken is no failure of the launch that follows
 }
 
 Stopwatch::~Stopwatch() {
@@ -32,6 +24,7 @@ Stopwatch::~Stopwatch() {
 
 void Stopwatch::Stop(Stream stream) {
   if (active()) cudaEventRecord(Event(stop_), static_cast<cudaStream_t>(stream));
+  cudaGetLastError();
 }
 
 std::optional<float> Stopwatch::Milliseconds() const {

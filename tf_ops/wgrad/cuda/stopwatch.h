@@ -10,7 +10,7 @@ namespace wgrad::cuda {
 
 class Stopwatch {
  public:
-  // Marks the start. Inactive where the stream is being captured into a graph, which has no time yet.
+  // Marks the start. Inactive where the marks cannot be made.
   explicit Stopwatch(Stream stream);
   ~Stopwatch();
   Stopwatch(const Stopwatch&) = delete;

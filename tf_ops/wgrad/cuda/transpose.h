@@ -4,11 +4,11 @@
 #define TF_OPS_WGRAD_CUDA_TRANSPOSE_H_
 
 #include "tf_ops/wgrad/cuda/index.h"
+#include "tf_ops/wgrad/cuda/launch.h"
 
 namespace wgrad::cuda::transpose {
 
 inline constexpr int kTile = 32;
-inline constexpr int kThreads = 256;
 
 template <typename T>
 struct Shared {
@@ -30,28 +30,42 @@ WGRAD_HOST_DEVICE Tile TileAt(int64_t rows, int64_t columns, int64_t block) {
 }
 
 template <typename T>
-WGRAD_HOST_DEVICE void Load(int64_t rows, int64_t columns, const Tile& tile, const T* source, int thread,
-                            Shared<T>* shared) {
-  const int64_t column = tile.column + thread % kTile;
-  for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
-    const int64_t row = tile.row + i;
-    if (row < rows && column < columns) {
-      shared->tile[i][thread % kTile] = source[(tile.image * rows + row) * columns + column];
-    }
-  }
-}
+struct Kernel {
+  using Shared = transpose::Shared<T>;
 
-template <typename T>
-WGRAD_HOST_DEVICE void Store(int64_t rows, int64_t columns, const Tile& tile, const Shared<T>& shared, int thread,
-                             T* target) {
-  const int64_t row = tile.row + thread % kTile;
-  for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
-    const int64_t column = tile.column + i;
-    if (row < rows && column < columns) {
-      target[(tile.image * columns + column) * rows + row] = shared.tile[thread % kTile][i];
+  const T* source;
+  int64_t images, rows, columns;
+  T* target;
+
+  WGRAD_HOST_DEVICE int64_t Blocks() const { return Tiles(images, rows, columns); }
+
+  WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
+    const Tile tile = TileAt(rows, columns, block);
+    ForEachThread([&](int thread) { Load(tile, thread, shared); });
+    ForEachThread([&](int thread) { Store(tile, *shared, thread); });
+  }
+
+ private:
+  WGRAD_DEVICE void Load(const Tile& tile, int thread, Shared* shared) const {
+    const int64_t column = tile.column + thread % kTile;
+    for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
+      const int64_t row = tile.row + i;
+      if (row < rows && column < columns) {
+        shared->tile[i][thread % kTile] = source[(tile.image * rows + row) * columns + column];
+      }
     }
   }
-}
+
+  WGRAD_DEVICE void Store(const Tile& tile, const Shared& shared, int thread) const {
+    const int64_t row = tile.row + thread % kTile;
+    for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
+      const int64_t column = tile.column + i;
+      if (row < rows && column < columns) {
+        target[(tile.image * columns + column) * rows + row] = shared.tile[thread % kTile][i];
+      }
+    }
+  }
+};
 
 }  // namespace wgrad::cuda::transpose
 

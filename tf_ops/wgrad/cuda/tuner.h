@@ -37,14 +37,16 @@ class Tuner {
     if (milliseconds < candidates_[candidate].milliseconds) candidates_[candidate].milliseconds = milliseconds;
   }
 
-  // Not to be tried again. The first candidate never fails.
+  // Not to be tried again while another is left.
   void Fail(size_t candidate) { candidates_[candidate].failed = true; }
 
-  // The fastest so far; without any time the first.
+  // The fastest so far of those that have not failed; without any time the first of them; the first where all have.
   size_t Best() const {
     size_t best = 0;
     for (size_t i = 1; i < candidates_.size(); ++i) {
-      if (!candidates_[i].failed && candidates_[i].milliseconds < candidates_[best].milliseconds) best = i;
+      const Candidate& a = candidates_[i];
+      const Candidate& b = candidates_[best];
+      if (!a.failed && (b.failed || a.milliseconds < b.milliseconds)) best = i;
     }
     return best;
   }

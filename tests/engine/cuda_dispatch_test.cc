@@ -1,0 +1,213 @@
+// Which of the candidates runs, with a cuDNN that is the definition (fake_cudnn.cc): what is measured, what cuDNN is
+// asked, and what happens where a candidate fails.
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/engine/check.h"
+#include "tests/engine/cuda_host_device.h"
+#include "tests/engine/cuda_problems.h"
+#include "tf_ops/wgrad/cuda/dispatch.h"
+
+namespace wgrad::cuda {
+namespace {
+
+std::string cudnn_folder;
+
+// The fake library among empty files of the names that the plugin wants to see beside it.
+void InstallCudnn(const std::string& library) {
+  const char* root = std::getenv("TEST_TMPDIR");
+  cudnn_folder = std::string(root == nullptr ? "/tmp" : root) + "/fake_cudnn";
+  CHECK_EQ(std::system(("rm -rf " + cudnn_folder + " && mkdir -p " + cudnn_folder).c_str()), 0);
+  CHECK_EQ(std::system(("cp " + library + " " + cudnn_folder + "/libcudnn.so.9").c_str()), 0);
+  for (const char* part : {"graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic"}) {
+    std::ofstream(cudnn_folder + "/libcudnn_" + part + ".so.9") << "x";
+  }
+}
+
+int CudnnCalls() {
+  void* library = dlopen((cudnn_folder + "/libcudnn.so.9").c_str(), RTLD_NOW | RTLD_NOLOAD);
+  return library == nullptr ? 0 : reinterpret_cast<int (*)()>(dlsym(library, "fake_cudnn_calls"))();
+}
+
+Settings DefaultSettings() {
+  Settings settings;
+  settings.cudnn_folder = cudnn_folder;
+  settings.report_no_cudnn = [](const std::string& why_not) { CHECK_EQ(why_not, ""); };
+  return settings;
+}
+
+struct Call {
+  std::string ran;
+  Status status;
+  std::vector<double> result;
+};
+
+// `most_bytes`: what the allocator gives at once.
+Call Compute(const Problem& p, const Settings& settings, const Tensors& tensors, int64_t most_bytes = INT64_MAX) {
+  std::vector<std::vector<char>> memory;
+  const auto allocate = [&](int64_t bytes) -> void* {
+    if (bytes > most_bytes) return nullptr;
+    memory.emplace_back(bytes + 256, '\xff');
+    const auto address = reinterpret_cast<uintptr_t>(memory.back().data());
+    return reinterpret_cast<void*>((address + 255) / 256 * 256);
+  };
+  std::vector<char> bytes(FilterElements(p) * ElementSize(p.dtype), '\xff');
+  Call call;
+  call.status = ComputeFilterGradient(p, settings, tensors.input_bytes.data(), tensors.out_backprop_bytes.data(),
+                                      bytes.data(), allocate, nullptr, &call.ran);
+  call.result = Decode(p, bytes);
+  return call;
+}
+
+Tensors TensorsOf(const Problem& p) {
+  Tensors tensors = RandomTensors(p);
+  EncodeAll(p, &tensors);
+  return tensors;
+}
+
+Problem Small(DataType dtype = DataType::kFloat32) {
+  Problem p = Window(Make(2, 6, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  p.dtype = dtype;
+  return p;
+}
+
+// The first calls go round the candidates, and every one of them is right.
+void TestEveryCandidateIsRight() {
+  std::map<std::string, int> ran;
+  for (Problem p : Shapes()) {
+    for (const DataType dtype : {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kFloat64}) {
+      for (const Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
+        p.dtype = dtype;
+        p.layout = layout;
+        const Tensors tensors = TensorsOf(p);
+        const std::vector<double> expected = Definition(p, tensors);
+        Settings settings = DefaultSettings();
+        settings.allow_tf32 = layout == Layout::kNHWC;
+        for (int i = 0; i < 12; ++i) {
+          const Call call = Compute(p, settings, tensors);
+          CHECK_EQ(call.status.message(), "");
+          CHECK_LE(RelativeError(call.result, expected), Tolerance(dtype));
+          ++ran[call.ran];
+        }
+      }
+    }
+  }
+  for (const char* name : {"cudnn", "implicit_gemm", "depthwise", "general"}) CHECK_LE(1, ran[name]);
+}
+
+void TestTheChoiceStays() {
+  const Problem p = Small();
+  const Tensors tensors = TensorsOf(p);
+  for (int i = 0; i < 30; ++i) Compute(p, DefaultSettings(), tensors);
+  const std::string chosen = Compute(p, DefaultSettings(), tensors).ran;
+  for (int i = 0; i < 10; ++i) CHECK_EQ(Compute(p, DefaultSettings(), tensors).ran, chosen);
+}
+
+void TestNoCudnnCallWhereItIsNotWanted() {
+  const Problem p = Small(DataType::kFloat16);
+  const Tensors tensors = TensorsOf(p);
+  const int before = CudnnCalls();
+  Settings off = DefaultSettings();
+  off.use_cudnn = false;
+  Settings deterministic = DefaultSettings();
+  deterministic.deterministic = true;
+  for (int i = 0; i < 20; ++i) {
+    CHECK_EQ(Compute(p, off, tensors).ran, "implicit_gemm");
+    CHECK_EQ(Compute(p, deterministic, tensors).ran, "implicit_gemm");
+  }
+  CHECK_EQ(CudnnCalls(), before);
+}
+
+// cuDNN has one padding for two sides.
+void TestUnevenPaddingIsNotForCudnn() {
+  const Problem p = Window(Make(2, 6, 6, 16, 1, 24, 3, 3), 1, 1, 0, 1, 2, 0);
+  const Tensors tensors = TensorsOf(p);
+  const int before = CudnnCalls();
+  for (int i = 0; i < 20; ++i) CHECK_EQ(Compute(p, DefaultSettings(), tensors).ran, "implicit_gemm");
+  CHECK_EQ(CudnnCalls(), before);
+}
+
+void TestAnotherCandidateRunsWhereMemoryIsShort() {
+  // NCHW, so that the implicit GEMM copies what cuDNN reads in place.
+  Problem p = Window(Make(4, 40, 40, 16, 1, 16, 3, 3), 1, 1, 1, 1, 1, 1);
+  p.layout = Layout::kNCHW;
+  const Tensors tensors = TensorsOf(p);
+  const std::vector<double> expected = Definition(p, tensors);
+  for (int i = 0; i < 10; ++i) {
+    const Call call = Compute(p, DefaultSettings(), tensors, 200'000);
+    CHECK_EQ(call.status.message(), "");
+    CHECK_EQ(call.ran, "cudnn");
+    CHECK_LE(RelativeError(call.result, expected), Tolerance(p.dtype));
+  }
+  p.batch = 3;
+  const Call none = Compute(p, DefaultSettings(), tensors, 100);
+  CHECK_TRUE(none.status.code() == Code::kResourceExhausted);
+}
+
+void TestACapturedStreamIsNotTimed() {
+  const Problem p = Small(DataType::kBFloat16);
+  const Tensors tensors = TensorsOf(p);
+  host_device.captured = true;
+  const std::string first = Compute(p, DefaultSettings(), tensors).ran;
+  for (int i = 0; i < 10; ++i) CHECK_EQ(Compute(p, DefaultSettings(), tensors).ran, first);
+  host_device.captured = false;
+}
+
+void TestOneMethodAlone() {
+  Problem p = Small();
+  Settings settings = DefaultSettings();
+  settings.only = Method::kGeneral;
+  CHECK_EQ(Compute(p, settings, TensorsOf(p)).ran, "general");
+  settings.only = Method::kDepthwise;
+  const Call refused = Compute(p, settings, TensorsOf(p));
+  CHECK_TRUE(refused.status.code() == Code::kInvalidArgument);
+  CHECK_EQ(refused.status.message(), "algorithm depthwise was asked for, but there is one group");
+  p = Window(Make(3, 8, 7, 1, 35, 1, 3, 3), 1, 1, 1, 1, 1, 1);
+  CHECK_EQ(Compute(p, settings, TensorsOf(p)).ran, "depthwise");
+}
+
+void TestSeveralThreadsAndDevices() {
+  const Problem p = Small(DataType::kFloat64);
+  const Tensors tensors = TensorsOf(p);
+  const std::vector<double> expected = Definition(p, tensors);
+  for (const int ordinal : {0, 1}) {
+    host_device.ordinal = ordinal;
+    std::vector<std::thread> threads;
+    std::vector<double> worst(4, 0);
+    for (double& each : worst) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 10; ++i) {
+          const Call call = Compute(p, DefaultSettings(), tensors);
+          each = std::max(each, RelativeError(call.result, expected));
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const double each : worst) CHECK_LE(each, Tolerance(p.dtype));
+  }
+  host_device.ordinal = 0;
+}
+
+}  // namespace
+}  // namespace wgrad::cuda
+
+int main(int argc, char** argv) {
+  using namespace wgrad::cuda;
+  CHECK_EQ(argc, 2);
+  InstallCudnn(argv[1]);
+  TestEveryCandidateIsRight();
+  TestTheChoiceStays();
+  TestNoCudnnCallWhereItIsNotWanted();
+  TestUnevenPaddingIsNotForCudnn();
+  TestAnotherCandidateRunsWhereMemoryIsShort();
+  TestACapturedStreamIsNotTimed();
+  TestOneMethodAlone();
+  TestSeveralThreadsAndDevices();
+  return Failures();
+}
