@@ -1,9 +1,9 @@
-"""Calls the op with everything it must reject, in the manner that the command line names.
+"""Calls the op with everything it must reject, in the manner and on the device that the command line names.
 
 Run by test_bad_input.py in a process of its own. Prints one JSON object per line: {"start": name} before a case and
 {"name", "type", "message"} after it, so that a crash shows which case it was.
 
-    python bad_inputs.py MANNER [FIRST_CASE]
+    python bad_inputs.py MANNER DEVICE [FIRST_CASE]
 """
 
 from __future__ import annotations
@@ -236,17 +236,19 @@ def report(**fields: str | None) -> None:
     print(json.dumps(fields), flush=True)
 
 
-def main(manner: str, first: str | None) -> None:
+def main(manner: str, device: str, first: str | None) -> None:
     names = list(CASES)
-    run(manner, {})  # what is not changed is valid
+    with tf.device(device):
+        run(manner, {})  # what is not changed is valid
     for name in names[names.index(first) if first else 0 :]:
         report(start=name)
         try:
-            run(manner, CASES[name].changes)
+            with tf.device(device):
+                run(manner, CASES[name].changes)
             report(name=name, type=None, message="")
         except Exception as error:  # noqa: BLE001 (which type it must be is for the test to say)
             report(name=name, type=type(error).__name__, message=str(error))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+    main(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)

@@ -15,14 +15,24 @@ import tensorflow_conv_backprop as plugin
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True, max_examples=150)
 hypothesis.settings.load_profile("default")
 
-DEVICES = ["/CPU:0"] + (["/GPU:0"] if tf.config.list_physical_devices("GPU") else [])
 
-
-@pytest.fixture(scope="module", params=DEVICES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "/CPU:0",
+        pytest.param(
+            "/GPU:0",
+            marks=pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="TensorFlow sees no GPU"),
+        ),
+    ],
+)
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each device that TensorFlow sees; ops of the test run there."""
+    """Each kind of device that there are kernels for; ops of the test run there, float32 without tf32."""
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     with tf.device(request.param):
         yield request.param
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
 
 
 @pytest.fixture

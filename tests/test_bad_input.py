@@ -18,14 +18,14 @@ TYPES = {"InvalidArgumentError", "ValueError", "TypeError", "OverflowError"}
 
 
 @functools.cache
-def outcomes(manner: str) -> dict[str, dict[str, str | None]]:
+def outcomes(manner: str, device: str) -> dict[str, dict[str, str | None]]:
     """What each case ended with, from one process, or from as many as there are crashes."""
     found: dict[str, dict[str, str | None]] = {}
     names = list(CASES)
     while len(found) < len(names):
         try:
             process = subprocess.run(
-                [sys.executable, str(SCRIPT), manner, names[len(found)]],
+                [sys.executable, str(SCRIPT), manner, device, names[len(found)]],
                 capture_output=True,
                 check=False,
                 text=True,
@@ -45,7 +45,7 @@ def outcomes(manner: str) -> dict[str, dict[str, str | None]]:
 
 @pytest.mark.parametrize("manner", MANNERS)
 @pytest.mark.parametrize("name", CASES)
-def test_is_rejected(name, manner):
-    outcome = outcomes(manner)[name]
+def test_is_rejected(name, manner, device):
+    outcome = outcomes(manner, device)[name]
     assert outcome["type"] in TYPES, outcome
     assert re.search(CASES[name].message, outcome["message"], re.DOTALL), outcome

@@ -16,6 +16,8 @@ import tensorflow_conv_backprop as plugin
 from reference import DTYPES, Convolution
 from tensorflow.python.util import _pywrap_util_port
 
+pytestmark = pytest.mark.usefixtures("device")
+
 SMALL = Convolution(batch=2, image=(5, 4), channels=4, kernel=(3, 2), filters=6)
 GEOMETRIES = {
     "plain": SMALL,
@@ -86,8 +88,10 @@ def test_values(geometry: str, data_format: str, dtype: str) -> None:
         np.testing.assert_allclose(a.numpy().astype(np.float64), e, rtol=2**-7 if dtype == "bfloat16" else 0)
 
 
-def test_values_with_the_other_cpu_kernels() -> None:
+def test_values_with_the_other_cpu_kernels(device: str) -> None:
     """TensorFlow chooses between Eigen and oneDNN by processor and environment; they support different things."""
+    if device != "/CPU:0":
+        pytest.skip("about the CPU's kernels")
     other = "0" if _pywrap_util_port.IsMklEnabled() else "1"
     command = [
         sys.executable,
@@ -98,7 +102,7 @@ def test_values_with_the_other_cpu_kernels() -> None:
         "no:cacheprovider",
         __file__,
         "-k",
-        "test_values and float32",
+        "test_values and float32 and CPU",
     ]
     run = subprocess.run(
         [*command, "--deselect", f"{__file__}::test_values_with_the_other_cpu_kernels"],

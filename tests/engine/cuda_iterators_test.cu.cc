@@ -176,8 +176,10 @@ int main() {
   // One for each kind of iterator: by width of access, and by pipeline.
   Test<InstanceId::kF16Align8Tile128x128, GemmShape<64, 64, 32>, 4>(8);
   Test<InstanceId::kF16Align4Tile64x64, GemmShape<32, 32, 32>, 4>(4);
+  Test<InstanceId::kF16Align2Tile64x64, GemmShape<32, 32, 32>, 4>(6);
   Test<InstanceId::kF16Align1Tile64x64, GemmShape<32, 32, 32>, 2>(3);
   Test<InstanceId::kTf32Align4Tile64x64, GemmShape<32, 32, 32>, 4>(4);
+  Test<InstanceId::kTf32Align2Tile64x64, GemmShape<32, 32, 32>, 4>(6);
   Test<InstanceId::kTf32Align1Tile64x64, GemmShape<32, 32, 32>, 4>(5);
   Test<InstanceId::kF32SimtTile64x64, GemmShape<32, 32, 8>, 2>(3);
   Test<InstanceId::kF64DmmaTile64x64, GemmShape<32, 32, 16>, 4>(3);

@@ -82,10 +82,13 @@ void TestAlignment() {
   CHECK_EQ(alignment(64, 128, {}), 8);
   CHECK_EQ(alignment(60, 128, {}), 4);
   CHECK_EQ(alignment(64, 100, {}), 4);
+  CHECK_EQ(alignment(6, 64, {}), 2);
   CHECK_EQ(alignment(3, 64, {}), 1);
   Options unaligned;
   unaligned.pointer_alignment = 8;
   CHECK_EQ(alignment(64, 128, unaligned), 4);
+  unaligned.pointer_alignment = 4;
+  CHECK_EQ(alignment(64, 128, unaligned), 2);
   unaligned.pointer_alignment = 2;
   CHECK_EQ(alignment(64, 128, unaligned), 1);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
@@ -71,22 +72,54 @@ _RESNET50 = (
 )
 
 
-def resnet50_layers(dtype: str, batch: int) -> Iterator[tuple[str, Problem]]:
-    """(name, problem) of every different convolution of ResNet-50, NHWC, padded alike on both sides."""
-    for size, channels, filters, window, stride, _ in _RESNET50:
-        half = window // 2
-        yield (
-            f"{size}x{size} {channels}->{filters} {window}x{window}/{stride}",
-            make_problem(
-                dtype,
-                batch=batch,
-                size=(size, size),
-                filter_size=(window, window),
-                group_channels=(channels, filters),
-                stride=(stride, stride),
-                padding=((half, half), (half, half)),
-            ),
-        )
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A problem to be timed."""
+
+    name: str
+    problem: Problem
+    tf32: bool  # may round float32 to it
+
+
+def _layer(dtype: str, tf32: bool, batch: int, row: tuple[int, ...]) -> Layer:
+    size, channels, filters, window, stride = row[:5]
+    half = window // 2
+    problem = make_problem(
+        dtype,
+        batch=batch,
+        size=(size, size),
+        filter_size=(window, window),
+        group_channels=(channels, filters),
+        stride=(stride, stride),
+        padding=((half, half), (half, half)),
+    )
+    return Layer(f"{size}x{size} {channels}->{filters} {window}x{window}/{stride}", problem, tf32)
+
+
+def resnet50_layers(dtype: str, tf32: bool, batch: int) -> list[Layer]:
+    """Every different convolution of ResNet-50, NHWC, padded alike on both sides."""
+    return [_layer(dtype, tf32, batch, row) for row in _RESNET50]
+
+
+def all_problems() -> list[Problem]:
+    return [*contract_problems(), *wide_problems()]
+
+
+def all_layers() -> list[Layer]:
+    arithmetics = (("float16", False), ("bfloat16", False), ("float32", True), ("float32", False))
+    return [
+        layer for dtype, tf32 in arithmetics for batch in (32, 256) for layer in resnet50_layers(dtype, tf32, batch)
+    ]
+
+
+def few_problems() -> list[Problem]:
+    """Of every kernel one or two: what a sanitizer, or the host, gets through in minutes."""
+    return list(contract_problems())[::43]  # prime to the number of each class, so that all of them are met
+
+
+def few_layers() -> list[Layer]:
+    """Small enough for the host."""
+    return [_layer("float32", tf32, 1, (7, 16, channels, 3, 1)) for tf32 in (True, False) for channels in (8, 24)]
 
 
 def resnet50_convolutions() -> int:

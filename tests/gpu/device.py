@@ -1,6 +1,10 @@
-"""Problems on a GPU: PyTorch owns the memory and the stream, and its cuDNN is the rival."""
+"""Problems on a device: PyTorch owns the memory and the stream, and its cuDNN is the rival."""
 
 from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,17 +15,79 @@ _GUARD_BYTES = 1024
 _GUARD = 0xA5
 
 
-class Guarded:
-    """Device memory of NaN, with a margin on either side that nobody may write to."""
+class Gpu:
+    """PyTorch's current CUDA device."""
 
-    def __init__(self, count: int) -> None:
-        self._bytes = torch.full((count + 2 * _GUARD_BYTES,), _GUARD, dtype=torch.uint8, device="cuda")
+    name = "cuda"
+    title = "GPU results"
+    peak_size = 8192  # of the matrices whose product is the ceiling to compare with
+
+    def facts(self) -> dict[str, object]:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        return {
+            "device": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+
+    def stream(self) -> int:
+        return torch.cuda.current_stream().cuda_stream
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize()
+
+    def milliseconds(self, run: Callable[[], object], repetitions: int = 30, warm_up: int = 10) -> float:
+        """The median time of `run` on the current stream, by events."""
+        for _ in range(warm_up):
+            run()
+        events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repetitions)]
+        # Holds the device, for about 20 ms, until all calls are queued: otherwise short ones would time the host.
+        torch.cuda._sleep(40_000_000)
+        for start, stop in events:
+            start.record()
+            run()
+            stop.record()
+        self.synchronize()
+        return float(np.median([start.elapsed_time(stop) for start, stop in events]))
+
+
+class Host:
+    """The processor, for an engine that was compiled for it: what is checked then is the harness."""
+
+    name = "cpu"
+    title = "The harness, tried out on the host"
+    peak_size = 256
+
+    def facts(self) -> dict[str, object]:
+        return {"device": f"{platform.machine()} processor, no GPU", "torch": torch.__version__}
+
+    def stream(self) -> int:
+        return 0
+
+    def synchronize(self) -> None:
+        pass
+
+    def milliseconds(self, run: Callable[[], object]) -> float:
+        """The time of one call."""
+        start = time.perf_counter()
+        run()
+        return 1e3 * (time.perf_counter() - start)
+
+
+class Guarded:
+    """Memory of NaN, with a margin on either side that nobody may write to."""
+
+    def __init__(self, count: int, device: Gpu | Host) -> None:
+        self._bytes = torch.full((count + 2 * _GUARD_BYTES,), _GUARD, dtype=torch.uint8, device=device.name)
         self.content = self._bytes[_GUARD_BYTES : _GUARD_BYTES + count]
         self.content.fill_(0xFF)  # NaN in every floating type
 
     @property
     def pointer(self) -> int:
-        return self.content.data_ptr() if self.content.numel() else self._bytes.data_ptr() + _GUARD_BYTES
+        return self._bytes.data_ptr() + _GUARD_BYTES
 
     def margins_untouched(self) -> bool:
         before, after = self._bytes[:_GUARD_BYTES], self._bytes[_GUARD_BYTES + self.content.numel() :]
@@ -29,48 +95,62 @@ class Guarded:
 
 
 class DeviceProblem:
-    """A problem with random tensors; `inputs` and `out_backprop` hold float64 copies of what the device has."""
+    """A problem with random tensors on a device."""
 
-    def __init__(self, problem: Problem, seed: int = 0) -> None:
+    def __init__(self, problem: Problem, device: Gpu | Host, seed: int = 0) -> None:
         self.problem = problem
+        self.device = device
         self.dtype = getattr(torch, problem.dtype_name)
-        generator = torch.Generator(device="cuda").manual_seed(seed)
+        generator = torch.Generator(device=device.name).manual_seed(seed)
         self.input = self._random(problem.input_shape, generator)
         self.out_backprop = self._random(problem.output_shape, generator)
 
     def _random(self, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-        return torch.randn(shape, generator=generator, device="cuda", dtype=torch.float32).to(self.dtype)
+        drawn = torch.float64 if self.dtype == torch.float64 else torch.float32
+        return torch.randn(shape, generator=generator, device=self.device.name, dtype=drawn).to(self.dtype)
 
     def on_host(self) -> tuple[np.ndarray, np.ndarray]:
         return self.input.double().cpu().numpy(), self.out_backprop.double().cpu().numpy()
 
     def tensors(self, filter_backprop: int) -> Tensors:
-        return Tensors(
-            self.input.data_ptr(),
-            self.out_backprop.data_ptr(),
-            filter_backprop,
-            torch.cuda.current_stream().cuda_stream,
-        )
+        return Tensors(self.input.data_ptr(), self.out_backprop.data_ptr(), filter_backprop, self.device.stream())
 
-    def result_of(self, memory: Guarded) -> torch.Tensor:
-        return memory.content.view(self.dtype).reshape(self.problem.filter_shape)
+    def empty_result(self) -> torch.Tensor:
+        return torch.empty(self.problem.filter_shape, dtype=self.dtype, device=self.device.name)
 
     def launch(self, engine: Engine, choice: Choice) -> tuple[torch.Tensor, bool]:
         """One launch: the result, and whether it stayed within its memory."""
         size = int(np.prod(self.problem.filter_shape)) * self.input.element_size()
-        out, workspace = Guarded(size), Guarded(engine.workspace_bytes(self.problem, choice))
+        out = Guarded(size, self.device)
+        workspace = Guarded(engine.workspace_bytes(self.problem, choice), self.device)
         engine.launch(self.problem, choice, self.tensors(out.pointer), workspace.pointer)
-        torch.cuda.synchronize()
-        return self.result_of(out), out.margins_untouched() and workspace.margins_untouched()
+        self.device.synchronize()
+        result = out.content.view(self.dtype).reshape(self.problem.filter_shape)
+        return result, out.margins_untouched() and workspace.margins_untouched()
 
-    def torch_wgrad(self):
-        """A function that computes the gradient with PyTorch's cuDNN, for symmetric padding."""
+    def compute(
+        self, engine: Engine, out: torch.Tensor, *, allow_tf32: bool, use_cudnn: bool, deterministic: bool = False
+    ) -> str:
+        """One call as TensorFlow's kernel makes it, into `out`; the name of what ran."""
+        workspaces: list[torch.Tensor] = []
+
+        def allocate(count: int) -> int:
+            workspaces.append(torch.empty(count + 255, dtype=torch.uint8, device=self.device.name))
+            return -(-workspaces[-1].data_ptr() // 256) * 256
+
+        return engine.compute(
+            self.problem, self.tensors(out.data_ptr()), allocate, allow_tf32=allow_tf32, use_cudnn=use_cudnn,
+            deterministic=deterministic,
+        )  # fmt: skip
+
+    def torch_wgrad(self) -> Callable[[], torch.Tensor]:
+        """A function that computes the gradient with PyTorch's own kernels, for symmetric padding."""
         p = self.problem
         x, dy = self.input, self.out_backprop
         if LAYOUTS[p.layout] == "NHWC":
             x, dy = x.permute(0, 3, 1, 2), dy.permute(0, 3, 1, 2)
         shape = (p.out_channels, p.filter_channels, p.filter_height, p.filter_width)
-        weight = torch.empty(shape, dtype=self.dtype, device="cuda")
+        weight = torch.empty(shape, dtype=self.dtype, device=self.device.name)
         if LAYOUTS[p.layout] == "NHWC":
             weight = weight.to(memory_format=torch.channels_last)
 
@@ -81,16 +161,3 @@ class DeviceProblem:
             )[1]  # fmt: skip
 
         return run
-
-
-def milliseconds(run, repetitions: int = 30, warm_up: int = 10) -> float:
-    """The median time of `run` on the current stream, by events."""
-    for _ in range(warm_up):
-        run()
-    marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repetitions)]
-    for start, stop in marks:
-        start.record()
-        run()
-        stop.record()
-    torch.cuda.synchronize()
-    return float(np.median([start.elapsed_time(stop) for start, stop in marks]))

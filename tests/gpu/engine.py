@@ -17,6 +17,7 @@ from problem import Problem
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "tf_ops/wgrad/cuda"
 LIBRARY_NAME = "libwgrad_cuda.so"
+_LIBRARIES = ("-ldl", "-lpthread", "-lrt")
 
 Allocate = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)
 
@@ -43,34 +44,40 @@ class Tensors(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("input", "out_backprop", "filter_backprop", "stream")]
 
 
+_PROBLEM, _CHOICE, _TENSORS = (ctypes.POINTER(structure) for structure in (Problem, Choice, Tensors))
+
+# Result and arguments of each function wgrad_cuda_NAME.
+SIGNATURES = {
+    "plans": (ctypes.c_char_p, [_PROBLEM, _CHOICE]),
+    "workspace_bytes": (ctypes.c_int64, [_PROBLEM, _CHOICE]),
+    "launch": (ctypes.c_int, [_PROBLEM, _CHOICE, _TENSORS, ctypes.c_void_p]),
+    "compute": (ctypes.c_char_p, [_PROBLEM, ctypes.c_int, ctypes.c_int, ctypes.c_int, _TENSORS, Allocate]),
+    "error": (ctypes.c_char_p, []),
+}
+
+
 class Engine:
     """The functions of tf_ops/wgrad/cuda/c_api.h on the current device. All raise EngineError."""
 
     def __init__(self, path: pathlib.Path) -> None:
         library = ctypes.CDLL(str(path))
-        self._plans = library.wgrad_cuda_plans
-        self._plans.restype = ctypes.c_char_p
-        self._workspace_bytes = library.wgrad_cuda_workspace_bytes
-        self._workspace_bytes.restype = ctypes.c_int64
-        self._launch = library.wgrad_cuda_launch
-        self._compute = library.wgrad_cuda_compute
-        self._compute.restype = ctypes.c_char_p
-        self._error = library.wgrad_cuda_error
-        self._error.restype = ctypes.c_char_p
+        for name, (result, arguments) in SIGNATURES.items():
+            function = getattr(library, f"wgrad_cuda_{name}")
+            function.restype, function.argtypes = result, arguments
+            setattr(self, f"_{name}", function)
 
     def plans(self, problem: Problem, choice: Choice) -> list[dict]:
-        text = self._plans(ctypes.byref(problem), ctypes.byref(choice))
-        return json.loads(self._expect(text is not None, text))
+        return json.loads(self._expect(self._plans(ctypes.byref(problem), ctypes.byref(choice))))
 
     def workspace_bytes(self, problem: Problem, choice: Choice) -> int:
         count = self._workspace_bytes(ctypes.byref(problem), ctypes.byref(choice))
-        return self._expect(count >= 0, count)
+        return self._expect(count if count >= 0 else None)
 
     def launch(self, problem: Problem, choice: Choice, tensors: Tensors, workspace: int) -> None:
         code = self._launch(
             ctypes.byref(problem), ctypes.byref(choice), ctypes.byref(tensors), ctypes.c_void_p(workspace)
         )
-        self._expect(code == 0, None)
+        self._expect(code if code == 0 else None)
 
     def compute(
         self,
@@ -86,10 +93,10 @@ class Engine:
         name = self._compute(
             ctypes.byref(problem), allow_tf32, use_cudnn, deterministic, ctypes.byref(tensors), Allocate(allocate)
         )
-        return self._expect(name is not None, name).decode()
+        return self._expect(name).decode()
 
-    def _expect(self, succeeded: bool, value):
-        if not succeeded:
+    def _expect(self, value):
+        if value is None:
             raise EngineError(self._error().decode())
         return value
 
@@ -127,23 +134,22 @@ def _is_current(target: pathlib.Path, newest_source: float) -> bool:
     return target.exists() and target.stat().st_mtime > newest_source
 
 
-def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[str], None]) -> pathlib.Path:
-    """Compiles the engine for one GPU architecture ("native", "sm_90", ...); what is up to date stays."""
-    nvcc = find_nvcc()
-    folder = folder / architecture
+def _link(
+    compiler: list[str],
+    sources: list[pathlib.Path],
+    folder: pathlib.Path,
+    jobs: int,
+    report: Callable[[str], None],
+) -> pathlib.Path:
+    """The library of `sources`; what is up to date stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    cutlass = _find_cutlass(folder.parent)
-    sources = [*sorted(SOURCES.glob("*.cc")), ROOT / "tf_ops/wgrad/problem.cc"]
-    newest = max(path.stat().st_mtime for path in [*SOURCES.iterdir(), *SOURCES.parent.glob("*.*")])
-    flags = [
-        "-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch={architecture}", "-Xcompiler",
-        "-fPIC,-fvisibility=hidden", f"-I{ROOT}", f"-I{cutlass}",
-    ]  # fmt: skip
+    headers = [*SOURCES.parent.glob("*.h"), *SOURCES.parent.glob("c[pu]*/*.h")]
+    newest = max(path.stat().st_mtime for path in [*headers, *sources])
 
     def compile_one(source: pathlib.Path) -> str:
         target = folder / f"{source.name}.o"
         if not _is_current(target, newest):
-            _run([str(nvcc), "-x", "cu", "-c", *flags, str(source), "-o", str(target)])
+            _run([*compiler, "-c", str(source), "-o", str(target)])
         return str(target)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -153,6 +159,25 @@ def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[
             report(f"compiled {done} of {len(sources)} files")
     library = folder / LIBRARY_NAME
     if not _is_current(library, newest):
-        objects = [future.result() for future in pending]
-        _run([str(nvcc), "-shared", f"-arch={architecture}", *objects, "-o", str(library), "-ldl", "-lpthread", "-lrt"])
+        linker = [part for part in compiler if part not in ("-x", "cu")]
+        _run([*linker, "-shared", *(future.result() for future in pending), "-o", str(library), *_LIBRARIES])
     return library
+
+
+def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[str], None]) -> pathlib.Path:
+    """Compiles the engine for one GPU architecture ("native", "sm_90", ...)."""
+    compiler = [
+        str(find_nvcc()), "-x", "cu", "-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch={architecture}",
+        "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT}", f"-I{_find_cutlass(folder)}",
+    ]  # fmt: skip
+    sources = [*sorted(SOURCES.glob("*.cc")), SOURCES.parent / "problem.cc"]
+    return _link(compiler, sources, folder / architecture, jobs, report)
+
+
+def build_for_host(folder: pathlib.Path, jobs: int, report: Callable[[str], None]) -> pathlib.Path:
+    """Compiles the engine for the host, with what stands in for CUDA and CUTLASS in the engine's own tests."""
+    compiler = ["g++", "-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}"]
+    of_cuda = {"device.cc", "stopwatch.cc"}
+    own = [path for path in SOURCES.glob("*.cc") if path.name not in of_cuda and not path.name.startswith("gemm_")]
+    stand_ins = [ROOT / f"tests/engine/cuda_host_{part}.cc" for part in ("device", "kernels")]
+    return _link(compiler, [*sorted(own), *stand_ins, SOURCES.parent / "problem.cc"], folder / "host", jobs, report)

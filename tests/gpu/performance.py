@@ -1,53 +1,75 @@
-"""The ResNet-50 layers, the engine against PyTorch's cuDNN in benchmark mode."""
+"""Layers, by the engine and by PyTorch's cuDNN in benchmark mode."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from cases import resnet50_layers
-from device import DeviceProblem, milliseconds
+from cases import Layer
+from device import DeviceProblem, Gpu, Host
 from engine import Choice, Engine
-from problem import Problem
 from report import Timing
 
-BATCHES = (32, 256)
+# More than the measured turns of all candidates: what runs afterwards is the tuner's choice.
+_TUNING_CALLS = 40
 
 
-def peak_tflops(dtype: str, tf32: bool) -> float:
+def peak_tflops(device: Gpu | Host, dtype: str, tf32: bool) -> float:
     """What a large matrix product reaches on this device: the ceiling to compare with."""
     torch.backends.cuda.matmul.allow_tf32 = tf32
-    size = 8192 if dtype != "float64" else 4096
-    a, b = (torch.randn(size, size, device="cuda").to(getattr(torch, dtype)) for _ in range(2))
-    return 2.0 * size**3 / milliseconds(lambda: torch.mm(a, b), repetitions=10, warm_up=3) / 1e9
+    size = device.peak_size
+    a, b = (torch.randn(size, size, device=device.name).to(getattr(torch, dtype)) for _ in range(2))
+    return 2.0 * size**3 / device.milliseconds(lambda: torch.mm(a, b)) / 1e9
 
 
-def _own(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[str, float]:
+def _own(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str]:
+    """The time and the name of the fastest of the engine's own plans."""
     problem = tensors.problem
-    out = torch.empty(problem.filter_shape, dtype=tensors.dtype, device="cuda")
+    out = tensors.empty_result()
     arguments = tensors.tensors(out.data_ptr())
+
+    def run_of(choice: Choice) -> Callable[[], None]:
+        size = engine.workspace_bytes(problem, choice)
+        workspace = torch.empty(size, dtype=torch.uint8, device=tensors.device.name)
+        return lambda: engine.launch(problem, choice, arguments, workspace.data_ptr())
+
     times = []
     for index, plan in enumerate(engine.plans(problem, Choice(allow_tf32=tf32))):
-        choice = Choice(allow_tf32=tf32, plan=index)
-        workspace = torch.empty(engine.workspace_bytes(problem, choice), dtype=torch.uint8, device="cuda")
-        run = _bind(engine, problem, choice, arguments, workspace)
-        times.append((milliseconds(run), f"{plan['instance'] or plan['method']} x{plan['slices']}"))
-    best, name = min(times)
-    return name, best
+        milliseconds = tensors.device.milliseconds(run_of(Choice(allow_tf32=tf32, plan=index)))
+        times.append((milliseconds, f"{plan['instance'] or plan['method']} x{plan['slices']}"))
+    return min(times)
 
 
-def _bind(engine: Engine, problem: Problem, choice: Choice, arguments, workspace: torch.Tensor):
-    return lambda: engine.launch(problem, choice, arguments, workspace.data_ptr())
+def _tuned(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str]:
+    """The time and the name of what TensorFlow's kernel runs once it has measured, cuDNN among the candidates."""
+    out = tensors.empty_result()
+
+    def run() -> str:
+        return tensors.compute(engine, out, allow_tf32=tf32, use_cudnn=True)
+
+    for _ in range(_TUNING_CALLS):
+        run()
+        tensors.device.synchronize()  # the times are in before the next call
+    return tensors.device.milliseconds(run), run()
 
 
-def run_all(engine: Engine) -> Iterator[Timing]:
+def run_all(engine: Engine, device: Gpu | Host, layers: Iterable[Layer]) -> Iterator[Timing]:
     torch.backends.cudnn.benchmark = True
-    for dtype, tf32 in (("float16", False), ("bfloat16", False), ("float32", True), ("float32", False)):
-        torch.backends.cudnn.allow_tf32 = tf32
-        for batch in BATCHES:
-            for layer, problem in resnet50_layers(dtype, batch):
-                tensors = DeviceProblem(problem)
-                own_plan, own_ms = _own(engine, tensors, tf32)
-                cudnn_ms = milliseconds(tensors.torch_wgrad())
-                tflops = problem.flops / 1e9
-                yield Timing(layer, dtype, batch, tf32, own_plan, own_ms, cudnn_ms, tflops / own_ms, tflops / cudnn_ms)
+    for layer in layers:
+        torch.backends.cudnn.allow_tf32 = layer.tf32
+        tensors = DeviceProblem(layer.problem, device)
+        own_ms, own_plan = _own(engine, tensors, layer.tf32)
+        tuned_ms, tuned = _tuned(engine, tensors, layer.tf32)
+        cudnn_ms = device.milliseconds(tensors.torch_wgrad())
+        yield Timing(
+            layer.name,
+            layer.problem.dtype_name,
+            layer.problem.batch,
+            layer.tf32,
+            layer.problem.flops,
+            own_plan,
+            own_ms,
+            tuned,
+            tuned_ms,
+            cudnn_ms,
+        )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 class Outcome:
     case: str
     plan: str
-    error: float
+    error: float | None  # None where it is not finite, or there is no result
     allowed: float
     failure: str = ""  # empty where all is well
 
@@ -22,11 +22,12 @@ class Timing:
     dtype: str
     batch: int
     tf32: bool
+    flops: float
     own_plan: str  # the fastest of the engine's own kernels
     own_ms: float
-    cudnn_ms: float
-    own_tflops: float
-    cudnn_tflops: float
+    tuned: str  # what the engine chooses, cuDNN among its candidates
+    tuned_ms: float
+    cudnn_ms: float  # PyTorch's
 
     @property
     def own_ratio(self) -> float:
@@ -34,9 +35,12 @@ class Timing:
         return self.cudnn_ms / self.own_ms
 
     @property
-    def ratio(self) -> float:
-        """With cuDNN among the candidates, which the faster of the two then is."""
-        return self.cudnn_ms / min(self.own_ms, self.cudnn_ms)
+    def tuned_ratio(self) -> float:
+        """Above 1 where the engine, which may choose cuDNN, is faster than cuDNN in PyTorch."""
+        return self.cudnn_ms / self.tuned_ms
+
+    def tflops(self, milliseconds: float) -> float:
+        return self.flops / milliseconds / 1e9
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -48,9 +52,13 @@ def correctness_section(outcomes: Sequence[Outcome]) -> list[str]:
     lines = ["## Correctness", "", f"{len(outcomes) - len(failures)} of {len(outcomes)} checks passed.", ""]
     if failures:
         lines += ["| problem | plan | error | allowed | failure |", "|---|---|---|---|---|"]
-        lines += [f"| {f.case} | {f.plan} | {f.error:.2e} | {f.allowed:.2e} | {f.failure} |" for f in failures]
+        lines += [f"| {f.case} | {f.plan} | {_number(f.error)} | {f.allowed:.2e} | {f.failure} |" for f in failures]
         lines.append("")
     return lines
+
+
+def _number(error: float | None) -> str:
+    return "none" if error is None else f"{error:.2e}"
 
 
 def performance_section(timings: Sequence[Timing], peaks: dict[str, float]) -> list[str]:
@@ -58,22 +66,22 @@ def performance_section(timings: Sequence[Timing], peaks: dict[str, float]) -> l
     for (dtype, tf32, batch), group in _grouped(timings).items():
         arithmetic = dtype + (" (tf32)" if tf32 else "")
         own = geometric_mean([timing.own_ratio for timing in group])
-        with_cudnn = geometric_mean([timing.ratio for timing in group])
+        tuned = geometric_mean([timing.tuned_ratio for timing in group])
         summary = (
-            f"Geometric mean over cuDNN: {own:.2f}x by the own kernels, {with_cudnn:.2f}x with cuDNN among the "
-            f"candidates. A matrix product reaches {peaks[arithmetic]:.0f} TFLOP/s."
+            f"Geometric mean over cuDNN: {own:.2f}x by the own kernels, {tuned:.2f}x with cuDNN among the "
+            f"candidates. A matrix product reaches {peaks[arithmetic]:.1f} TFLOP/s."
         )
         lines += [
             f"### {arithmetic}, batch {batch}",
             "",
             summary,
             "",
-            "| layer | own plan | own ms | own TFLOP/s | cuDNN ms | cuDNN TFLOP/s | own / cuDNN |",
-            "|---|---|---|---|---|---|---|",
+            "| layer | own plan | own ms | own TFLOP/s | cuDNN ms | cuDNN TFLOP/s | own / cuDNN | chosen | ms | / cuDNN |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         lines += [
-            f"| {t.layer} | {t.own_plan} | {t.own_ms:.3f} | {t.own_tflops:.1f} | {t.cudnn_ms:.3f} | "
-            f"{t.cudnn_tflops:.1f} | {t.own_ratio:.2f}x |"
+            f"| {t.layer} | {t.own_plan} | {t.own_ms:.3f} | {t.tflops(t.own_ms):.1f} | {t.cudnn_ms:.3f} | "
+            f"{t.tflops(t.cudnn_ms):.1f} | {t.own_ratio:.2f}x | {t.tuned} | {t.tuned_ms:.3f} | {t.tuned_ratio:.2f}x |"
             for t in group
         ]
         lines.append("")

@@ -14,8 +14,12 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-from engine import ROOT, Engine, EngineError, build, find_nvcc
+from engine import ROOT, Engine, EngineError, build, build_for_host, find_nvcc
+
+if TYPE_CHECKING:  # needs PyTorch, whose absence must be one clear line
+    from device import Gpu, Host
 
 
 def _arguments() -> argparse.Namespace:
@@ -25,15 +29,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--architecture", default="native", help="nvcc's -arch; default: the GPU of this machine")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="files to compile at once")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/gpu", help="folder of the results")
+    parser.add_argument(
+        "--host", action="store_true", help="run a few cases on the processor: this checks the harness, not the kernels"
+    )
     parser.add_argument("--only", choices=["build", "correctness", "performance", "sanitizer", "subset"])
     return parser.parse_args()
 
 
-def _why_no_gpu() -> str:
+def _why_not(host: bool) -> str:
     try:
         import torch
     except ImportError:
         return "PyTorch is not installed: pip install torch"
+    if host:
+        return ""
     if torch.version.cuda is None:
         return "this PyTorch is built without CUDA"
     return "" if torch.cuda.is_available() else "PyTorch sees no CUDA device"
@@ -73,70 +82,66 @@ def _run_sanitizers(library: pathlib.Path) -> dict[str, str]:
     return results
 
 
-def _subset(engine: Engine) -> int:
+def _check_few(engine: Engine, device: Gpu | Host) -> int:
+    import cases
     import correctness
 
-    failures = [outcome for outcome in correctness.run_subset(engine) if outcome.failure]
+    outcomes = correctness.run_all(engine, device, cases.few_problems())
+    failures = [outcome for outcome in outcomes if outcome.failure]
     for outcome in failures:
         _say(f"{outcome.failure}: {outcome.case}, {outcome.plan}")
     return 1 if failures else 0
 
 
-def _heading() -> tuple[str, dict]:
-    import torch
-
-    properties = torch.cuda.get_device_properties(0)
-    facts = {
-        "device": properties.name,
-        "compute_capability": f"{properties.major}.{properties.minor}",
-        "multiprocessors": properties.multi_processor_count,
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-        "date": datetime.date.today().isoformat(),
-    }
-    return f"# GPU results: {facts['device']}, {facts['date']}", facts
-
-
 def _run(arguments: argparse.Namespace, library: pathlib.Path) -> int:
-    engine = Engine(library)
-    if arguments.only == "subset":
-        return _subset(engine)
+    import cases
     import correctness
     import performance
     import report
+    from device import Gpu, Host
 
-    title, facts = _heading()
+    engine = Engine(library)
+    device = Host() if arguments.host else Gpu()
+    if arguments.only == "subset":
+        return _check_few(engine, device)
+    facts = {**device.facts(), "date": datetime.date.today().isoformat()}
     results: dict = {"environment": facts}
-    lines = [title, "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
+    lines = [
+        f"# {device.title}: {facts['device']}, {facts['date']}",
+        "",
+        ", ".join(f"{key} {value}" for key, value in facts.items()),
+        "",
+    ]
     failed = False
     if arguments.only in (None, "correctness"):
         outcomes = []
-        for outcome in correctness.run_all(engine):
+        problems = cases.few_problems() if arguments.host else cases.all_problems()
+        for outcome in correctness.run_all(engine, device, problems):
             outcomes.append(outcome)
             if len(outcomes) % 500 == 0:
                 _say(f"{len(outcomes)} checks, {sum(bool(o.failure) for o in outcomes)} failed")
         failed = any(outcome.failure for outcome in outcomes)
         results["correctness"] = [dataclasses.asdict(outcome) for outcome in outcomes]
         lines += report.correctness_section(outcomes)
-    if arguments.only in (None, "sanitizer"):
+    if arguments.only in (None, "sanitizer") and not arguments.host:
         results["sanitizer"] = _run_sanitizers(library)
         failed = failed or any(result.startswith("FAILED") for result in results["sanitizer"].values())
         lines += report.sanitizer_section(results["sanitizer"])
     if arguments.only in (None, "performance"):
         timings = []
-        for timing in performance.run_all(engine):
+        for timing in performance.run_all(engine, device, cases.few_layers() if arguments.host else cases.all_layers()):
             timings.append(timing)
             _say(f"{timing.dtype} batch {timing.batch} {timing.layer}: {timing.own_ratio:.2f}x cuDNN")
         arithmetics = dict.fromkeys((timing.dtype, timing.tf32) for timing in timings)
         peaks = {
-            dtype + (" (tf32)" if tf32 else ""): performance.peak_tflops(dtype, tf32) for dtype, tf32 in arithmetics
+            dtype + (" (tf32)" if tf32 else ""): performance.peak_tflops(device, dtype, tf32)
+            for dtype, tf32 in arithmetics
         }
         results["performance"] = [dataclasses.asdict(timing) for timing in timings]
         results["peak_tflops"] = peaks
         lines += report.performance_section(timings, peaks)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "results.json").write_text(json.dumps(results, indent=1))
+    (arguments.out / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
     (arguments.out / "results.md").write_text("\n".join(lines))
     _say(
         f"wrote {arguments.out / 'results.md'} and results.json; " + ("some checks FAILED" if failed else "all passed")
@@ -144,14 +149,20 @@ def _run(arguments: argparse.Namespace, library: pathlib.Path) -> int:
     return 1 if failed else 0
 
 
+def _build(arguments: argparse.Namespace) -> pathlib.Path:
+    if arguments.host:
+        return build_for_host(arguments.build_dir, arguments.jobs, _say)
+    return build(arguments.build_dir, arguments.architecture, arguments.jobs, _say)
+
+
 def main() -> int:
     arguments = _arguments()
-    why_not = "" if arguments.only == "build" else _why_no_gpu()
+    why_not = "" if arguments.only == "build" else _why_not(arguments.host)
     if why_not:
         _say(f"test-gpu: {why_not}; nothing was checked")
         return 2
     try:
-        library = arguments.library or build(arguments.build_dir, arguments.architecture, arguments.jobs, _say)
+        library = arguments.library or _build(arguments)
         return 0 if arguments.only == "build" else _run(arguments, library)
     except EngineError as error:
         _say(f"test-gpu: {error}")

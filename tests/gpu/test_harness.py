@@ -54,6 +54,28 @@ def test_ctypes_structures_lie_in_memory_as_in_cpp(
     assert here == _offsets_in_cpp(tmp_path, name, fields)
 
 
+_CPP_TYPES = {
+    ctypes.c_char_p: "const char*",
+    ctypes.c_int: "int",
+    ctypes.c_int64: "int64_t",
+    ctypes.c_void_p: "void*",
+    ctypes.POINTER(Problem): "const wgrad::Problem*",
+    ctypes.POINTER(engine.Choice): "const WgradCudaChoice*",
+    ctypes.POINTER(engine.Tensors): "const WgradCudaTensors*",
+    engine.Allocate: "WgradCudaAllocate",
+}
+
+
+def test_ctypes_signatures_are_those_of_the_header() -> None:
+    lines = ['#include "tf_ops/wgrad/cuda/c_api.h"', "#include <type_traits>"]
+    for name, (result, arguments) in engine.SIGNATURES.items():
+        signature = f"{_CPP_TYPES[result]} (*)({', '.join(_CPP_TYPES[each] for each in arguments)})"
+        lines.append(f'static_assert(std::is_same_v<decltype(&wgrad_cuda_{name}), {signature}>, "{name}");')
+    command = ["g++", "-std=c++17", f"-I{engine.ROOT}", "-fsyntax-only", "-x", "c++", "-"]
+    result = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_reference_by_hand() -> None:
     problem = make_problem(
         "float64", batch=1, size=(1, 3), filter_size=(1, 2), group_channels=(1, 1), padding=((0, 0), (1, 0))
@@ -124,6 +146,12 @@ def test_every_class_meets_every_other() -> None:
     assert {p.dtype_name for p in cases.wide_problems()} == set(DTYPES)
 
 
+def test_few_problems_are_of_every_class() -> None:
+    few, every = cases.few_problems(), list(cases.contract_problems())
+    for field in ("dtype", "layout", "stride_height", "dilation_height", "pad_top", "groups", "filter_channels"):
+        assert {getattr(p, field) for p in few} == {getattr(p, field) for p in every}
+
+
 @pytest.mark.parametrize("alignment", cases.ALIGNED_CHANNELS)
 def test_alignment_classes(alignment: int) -> None:
     channels = cases.ALIGNED_CHANNELS[alignment]
@@ -132,12 +160,12 @@ def test_alignment_classes(alignment: int) -> None:
 
 
 def test_resnet50() -> None:
-    layers = dict(cases.resnet50_layers("float16", 32))
+    layers = cases.resnet50_layers("float16", False, 32)
     assert cases.resnet50_convolutions() == 53
-    first = layers["224x224 3->64 7x7/2"]
+    first = next(layer.problem for layer in layers if layer.name == "224x224 3->64 7x7/2")
     assert (first.out_height, first.filter_shape) == (112, (7, 7, 3, 64))
     # 4.09 billion multiply-adds per image forward, as many for the filter gradient.
-    total = sum(problem.flops * count for problem, (*_, count) in zip(layers.values(), cases._RESNET50, strict=True))
+    total = sum(layer.problem.flops * count for layer, (*_, count) in zip(layers, cases._RESNET50, strict=True))
     assert total / 2 / 32 == pytest.approx(4.09e9, rel=0.01)
 
 
@@ -145,17 +173,19 @@ def test_report() -> None:
     outcomes = [
         report.Outcome("a problem", "a plan", 1e-7, 1e-6),
         report.Outcome("another", "a plan", 1.0, 1e-6, "error above the tolerance"),
+        report.Outcome("a third", "a plan", None, 1e-6, "no memory"),
     ]
     text = "\n".join(report.correctness_section(outcomes))
-    assert "1 of 2 checks passed" in text
+    assert "1 of 3 checks passed" in text
     assert "| another | a plan | 1.00e+00 | 1.00e-06 | error above the tolerance |" in text
+    assert "| a third | a plan | none | 1.00e-06 | no memory |" in text
     timings = [
-        report.Timing("a", "float16", 32, False, "tile", own_ms=2, cudnn_ms=1, own_tflops=10, cudnn_tflops=20),
-        report.Timing("b", "float16", 32, False, "tile", own_ms=1, cudnn_ms=8, own_tflops=10, cudnn_tflops=20),
+        report.Timing(layer, "float16", 32, False, 2e10, "tile", own_ms, "cudnn", tuned_ms, cudnn_ms)
+        for layer, own_ms, tuned_ms, cudnn_ms in (("a", 2, 1, 1), ("b", 1, 1, 8))
     ]
     text = "\n".join(report.performance_section(timings, {"float16": 300}))
     assert "2.00x by the own kernels, 2.83x with cuDNN" in text
-    assert "| a | tile | 2.000 | 10.0 | 1.000 | 20.0 | 0.50x |" in text
+    assert "| a | tile | 2.000 | 10.0 | 1.000 | 20.0 | 0.50x | cudnn | 1.000 | 1.00x |" in text
 
 
 def test_no_compiler_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
@@ -180,3 +210,71 @@ def test_no_gpu_is_one_clear_line() -> None:
     assert result.returncode == 2
     assert result.stderr.startswith("test-gpu: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def host_engine() -> engine.Engine:
+    """The engine on the processor, and PyTorch's tensors there: all of the harness but the GPU."""
+    pytest.importorskip("torch")
+    return engine.Engine(engine.build_for_host(engine.ROOT / "build/gpu", 2, print))
+
+
+@pytest.mark.usefixtures("host_engine")
+def test_all_of_it_on_the_host(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, str(HERE / "run.py"), "--host", "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "all passed" in result.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    plans = " ".join(outcome["plan"] for outcome in results["correctness"])
+    for kernel in ("F16Align8", "BF16Align2", "Tf32", "F32Simt", "F64Dmma", "depthwise", "general", "in rounds"):
+        assert kernel in plans
+    assert len(results["performance"]) == len(cases.few_layers())
+    assert set(results["peak_tflops"]) == {"float32", "float32 (tf32)"}
+    text = (tmp_path / "results.md").read_text()
+    assert text.startswith("# The harness, tried out on the host: ")
+    assert "checks passed" in text
+
+
+class Broken:
+    """An engine whose launches `harm` spoils: it is given the problem, the tensors and the workspace."""
+
+    def __init__(self, sound: engine.Engine, harm) -> None:
+        self._sound, self._harm = sound, harm
+
+    def __getattr__(self, name: str):
+        return getattr(self._sound, name)
+
+    def launch(self, problem, choice, tensors, workspace) -> None:
+        self._sound.launch(problem, choice, tensors, workspace)
+        self._harm(problem, tensors, workspace)
+
+
+def _write(address: int, value: float) -> None:
+    ctypes.c_float.from_address(address).value = value
+
+
+def _refuse(*_) -> None:
+    raise engine.EngineError("out of order")
+
+
+_counter = itertools.count(1)
+
+HARMS = {
+    "error above the tolerance": lambda problem, tensors, _: _write(tensors.filter_backprop, float("nan")),
+    "two runs differ": lambda problem, tensors, _: _write(tensors.filter_backprop, 1e-30 * next(_counter)),
+    "wrote outside its memory": lambda problem, tensors, workspace: _write(workspace - 4, 0.0),
+    "out of order": _refuse,
+}
+
+
+@pytest.mark.parametrize("failure", HARMS)
+def test_failures_are_found(host_engine: engine.Engine, failure: str) -> None:
+    import correctness
+    import device
+
+    problem = make_problem("float32", batch=2, size=(5, 5), filter_size=(3, 3), group_channels=(4, 4))
+    sound = list(correctness.check_problem(host_engine, device.Host(), problem))
+    broken = list(correctness.check_problem(Broken(host_engine, HARMS[failure]), device.Host(), problem))
+    assert [outcome.failure for outcome in sound] == [""] * len(sound)
+    assert [outcome.failure for outcome in broken] == [failure] * len(sound)

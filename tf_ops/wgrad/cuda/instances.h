@@ -29,14 +29,17 @@ struct Instance {
   X(F16Align8Tile128x128, kFloat16, kTensorCore, 8, 128, 128, 32, 80)   \
   X(F16Align8Tile64x64, kFloat16, kTensorCore, 8, 64, 64, 64, 80)       \
   X(F16Align4Tile64x64, kFloat16, kTensorCore, 4, 64, 64, 32, 80)       \
+  X(F16Align2Tile64x64, kFloat16, kTensorCore, 2, 64, 64, 32, 80)       \
   X(F16Align1Tile64x64, kFloat16, kTensorCore, 1, 64, 64, 32, 80)       \
   X(BF16Align8Tile256x128, kBFloat16, kTensorCore, 8, 256, 128, 32, 80) \
   X(BF16Align8Tile128x128, kBFloat16, kTensorCore, 8, 128, 128, 32, 80) \
   X(BF16Align8Tile64x64, kBFloat16, kTensorCore, 8, 64, 64, 64, 80)     \
   X(BF16Align4Tile64x64, kBFloat16, kTensorCore, 4, 64, 64, 32, 80)     \
+  X(BF16Align2Tile64x64, kBFloat16, kTensorCore, 2, 64, 64, 32, 80)     \
   X(BF16Align1Tile64x64, kBFloat16, kTensorCore, 1, 64, 64, 32, 80)     \
   X(Tf32Align4Tile128x128, kFloat32, kTf32, 4, 128, 128, 16, 80)        \
   X(Tf32Align4Tile64x64, kFloat32, kTf32, 4, 64, 64, 32, 80)            \
+  X(Tf32Align2Tile64x64, kFloat32, kTf32, 2, 64, 64, 32, 80)            \
   X(Tf32Align1Tile64x64, kFloat32, kTf32, 1, 64, 64, 32, 80)            \
   X(F32SimtTile128x128, kFloat32, kSimt, 1, 128, 128, 8, 50)            \
   X(F32SimtTile64x64, kFloat32, kSimt, 1, 64, 64, 8, 50)                \
