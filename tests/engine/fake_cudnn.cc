@@ -59,8 +59,7 @@ template <typename T>
 void Compute(const TensorObject& x, const T* in, const TensorObject& dy, const T* gradient,
              const ConvolutionObject& conv, const FilterObject& dw, T* out) {
   const auto at = [](const TensorObject& t, const T* data, int64_t n, int64_t c, int64_t h, int64_t w) {
-    return static_cast<double>(
-        Widen(data[n * t.strides[0] + c * t.strides[1] + h * t.strides[2] + w * t.strides[3]]));
+    return static_cast<double>(Widen(data[n * t.strides[0] + c * t.strides[1] + h * t.strides[2] + w * t.strides[3]]));
   };
   for (int64_t k = 0; k < dw.k; ++k)
     for (int64_t c = 0; c < dw.c; ++c)

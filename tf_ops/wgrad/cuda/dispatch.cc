@@ -144,10 +144,11 @@ Status PlanOf(Method method, const Problem& problem, const Device& device, const
     return Status();
   }
   const std::string name = kMethodNames[static_cast<int>(method)];
+  std::string reason = "it has no plan for the problem";
   for (const Declined& each : declined) {
-    if (each.candidate == name) return InvalidArgument("algorithm " + name + " was asked for, but " + each.reason);
+    if (each.candidate == name) reason = each.reason;
   }
-  return InvalidArgument("algorithm " + name + " does not take this problem");
+  return InvalidArgument("algorithm " + name + " was asked for, but " + reason);
 }
 
 }  // namespace
