@@ -8,6 +8,7 @@
 
 #include "tf_ops/wgrad/cpu/engine.h"
 #include "tf_ops/wgrad/cpu/kernels.h"
+#include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/ranges.h"
 
 namespace wgrad {
@@ -88,6 +89,20 @@ void ReducePartialSums(const Kernels<T>& kernels, DataType dtype, const SumLayou
                                               layout.columns, to + run * layout.columns * ElementSize(dtype));
     }
   });
+}
+
+// Runs the plan's tasks, each of which adds to its slice's partial sum, and then adds the slices. Returns whether all
+// sums are finite.
+template <typename Task, typename T>
+bool SumTasks(const Problem& problem, const Plan& plan, const SumLayout& layout, int64_t depth_slices,
+              const void* input, const void* out_backprop, void* filter_backprop, char* shared, char* workers,
+              Executor* executor) {
+  T* sums = reinterpret_cast<T*>(shared);
+  executor->Run(plan.tasks, [&](int64_t task, int worker) {
+    Task(problem, plan, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task);
+  });
+  ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, sums, depth_slices, filter_backprop, executor);
+  return AllFinite(sums, depth_slices * layout.elements());
 }
 
 }  // namespace wgrad

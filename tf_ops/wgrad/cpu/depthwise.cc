@@ -160,21 +160,6 @@ class Task {
   T* sums_;
 };
 
-template <typename T>
-bool Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
-         char* shared, char* workers, Executor* executor) {
-  const DepthwisePlan& blocking = plan.depthwise;
-  T* sums = reinterpret_cast<T*>(shared);
-  executor->Run(plan.tasks, [&](int64_t task, int worker) {
-    Task<T>(problem, plan, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task);
-  });
-  const SumLayout layout = {FilterElements(problem) / problem.out_channels, 1, problem.out_channels,
-                            blocking.padded_columns};
-  ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, sums, blocking.depth_slices, filter_backprop,
-                    executor);
-  return AllFinite(sums, blocking.depth_slices * layout.elements());
-}
-
 }  // namespace
 
 void PlanDepthwise(const Problem& p, const Isa& isa, Plan* plan) {
@@ -211,8 +196,12 @@ void PlanDepthwise(const Problem& p, const Isa& isa, Plan* plan) {
 
 bool RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                   void* filter_backprop, char* shared, char* workers, Executor* executor) {
-  const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
-  return run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+  const DepthwisePlan& blocking = plan.depthwise;
+  const SumLayout layout = {FilterElements(problem) / problem.out_channels, 1, problem.out_channels,
+                            blocking.padded_columns};
+  const auto run = problem.dtype == DataType::kFloat64 ? SumTasks<Task<double>, double> : SumTasks<Task<float>, float>;
+  return run(problem, plan, layout, blocking.depth_slices, input, out_backprop, filter_backprop, shared, workers,
+             executor);
 }
 
 }  // namespace wgrad
