@@ -5,15 +5,15 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "tests/engine/check.h"
+#include "tests/engine/element.h"
+#include "tests/engine/heap.h"
 #include "tests/engine/problems.h"
 #include "tests/engine/wide.h"
-#include "tf_ops/wgrad/cpu/scalar.h"
 
 namespace {
 
@@ -38,39 +38,10 @@ class Threads : public Executor {
   int count_;
 };
 
-// Filled with NaN, so that an element that is read before it is written shows in dW.
-class Heap : public Scratch {
- public:
-  void* Allocate(size_t bytes) override {
-    bytes = (bytes + 63) / 64 * 64;
-    void* memory = std::aligned_alloc(64, bytes);
-    std::memset(memory, 0xff, bytes);
-    blocks_.emplace_back(memory, std::free);
-    return memory;
-  }
-
- private:
-  std::vector<std::unique_ptr<void, void (*)(void*)>> blocks_;
-};
-
 struct Tensor {
   std::vector<char> bytes;
   std::vector<double> values;  // as rounded to the type
 };
-
-double ValueAt(DataType dtype, const char* bytes, int64_t i) {
-  switch (dtype) {
-    case DataType::kFloat16:
-      return ToFloat(reinterpret_cast<const Half*>(bytes)[i]);
-    case DataType::kBFloat16:
-      return ToFloat(reinterpret_cast<const BFloat16*>(bytes)[i]);
-    case DataType::kFloat32:
-      return reinterpret_cast<const float*>(bytes)[i];
-    case DataType::kFloat64:
-      break;
-  }
-  return reinterpret_cast<const double*>(bytes)[i];
-}
 
 Tensor RandomTensor(DataType dtype, int64_t elements, uint64_t seed) {
   Tensor tensor;
@@ -78,21 +49,8 @@ Tensor RandomTensor(DataType dtype, int64_t elements, uint64_t seed) {
   for (int64_t i = 0; i < elements; ++i) {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
     const double value = static_cast<double>(static_cast<int64_t>(seed) >> 11) * 0x1p-52;
-    char* to = tensor.bytes.data() + i * ElementSize(dtype);
-    switch (dtype) {
-      case DataType::kFloat16:
-        *reinterpret_cast<Half*>(to) = ToHalf(static_cast<float>(value));
-        break;
-      case DataType::kBFloat16:
-        *reinterpret_cast<BFloat16*>(to) = ToBFloat16(static_cast<float>(value));
-        break;
-      case DataType::kFloat32:
-        *reinterpret_cast<float*>(to) = static_cast<float>(value);
-        break;
-      case DataType::kFloat64:
-        *reinterpret_cast<double*>(to) = value;
-    }
-    tensor.values.push_back(ValueAt(dtype, tensor.bytes.data(), i));
+    SetElement(dtype, value, i, tensor.bytes.data());
+    tensor.values.push_back(Element(dtype, tensor.bytes.data(), i));
   }
   return tensor;
 }
@@ -150,8 +108,8 @@ void Test(Problem p, DataType dtype, Layout layout) {
       }
       double error = 0, norm = 0;
       for (int64_t i = 0; i < FilterElements(p); ++i) {
-        const double want = ValueAt(DataType::kFloat64, exact.data(), i);
-        const double difference = ValueAt(dtype, dw.data(), i) - want;
+        const double want = Element(DataType::kFloat64, exact.data(), i);
+        const double difference = Element(dtype, dw.data(), i) - want;
         error += difference * difference;
         norm += want * want;
       }

@@ -31,7 +31,19 @@ std::string JsonString(const std::string& text) {
   return json + '"';
 }
 
+Status ValidateEnumerator(const char* name, int32_t value, int32_t last) {
+  if (value >= 0 && value <= last) return Status();
+  return InvalidArgument(std::string(name) + " must be in [0, " + std::to_string(last) + "], got " +
+                         std::to_string(value));
+}
+
 Status PlannedProblem(const WgradRequest& request, Problem* problem) {
+  Status status = ValidateEnumerator("dtype", request.dtype, static_cast<int32_t>(DataType::kFloat64));
+  if (!status.ok()) return status;
+  status = ValidateEnumerator("layout", request.layout, static_cast<int32_t>(Layout::kNCHW));
+  if (!status.ok()) return status;
+  status = ValidateEnumerator("padding", request.padding, static_cast<int32_t>(Padding::kExplicit));
+  if (!status.ok()) return status;
   if (request.num_explicit_paddings < 0 || request.num_explicit_paddings > 8) {
     return InvalidArgument("explicit_paddings must have at most 8 values, got " +
                            std::to_string(request.num_explicit_paddings));
@@ -43,13 +55,13 @@ Status PlannedProblem(const WgradRequest& request, Problem* problem) {
   attributes.explicit_paddings.assign(request.explicit_paddings,
                                       request.explicit_paddings + request.num_explicit_paddings);
   attributes.layout = static_cast<Layout>(request.layout);
-  if (Status status = ValidateAttributes(attributes); !status.ok()) return status;
+  status = ValidateAttributes(attributes);
+  if (!status.ok()) return status;
   const std::vector<int64_t> input_shape(request.input_shape, request.input_shape + 4);
   const std::vector<int64_t> filter_shape(request.filter_shape, request.filter_shape + 4);
   std::vector<int64_t> out_backprop_shape;
-  if (Status status = OutBackpropShape(attributes, input_shape, filter_shape, &out_backprop_shape); !status.ok()) {
-    return status;
-  }
+  status = OutBackpropShape(attributes, input_shape, filter_shape, &out_backprop_shape);
+  if (!status.ok()) return status;
   return MakeProblem(static_cast<DataType>(request.dtype), attributes, input_shape, filter_shape, out_backprop_shape,
                      problem);
 }
