@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 INSTALL := $(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check
 PACKAGE := python/tensorflow_conv_backprop
 
-.PHONY: build demo test sanitize test-gpu wheel bench bench-training lint format lint-tools docs setup clean
+.PHONY: build demo test sanitize fuzz test-aarch64 test-gpu wheel bench bench-training lint format lint-tools docs setup clean
 
 build: setup
 	.venv/bin/bazel build //$(PACKAGE)
@@ -17,9 +17,20 @@ test: build
 	.venv/bin/bazel test //...
 	$(PYTHON_IN_VENV) -m pytest
 
-# The engine's tests with AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer.
+ENGINE_TESTS := //tests/engine:cpu_tests //tests/fuzz:tests
+
+# With AddressSanitizer and UndefinedBehaviorSanitizer; with ThreadSanitizer those that have threads.
 sanitize: setup
-	for sanitizer in asan tsan; do .venv/bin/bazel test --config=$$sanitizer //tests/engine:cpu_tests || exit; done
+	.venv/bin/bazel test --config=asan $(ENGINE_TESTS)
+	.venv/bin/bazel test --config=tsan //tests/engine:cpu_tests
+
+# SECONDS: how long, after 10,000 random problems.
+fuzz: setup
+	tools/fuzz.sh $(SECONDS)
+
+# Needs g++-aarch64-linux-gnu and qemu-user-static.
+test-aarch64: setup
+	.venv/bin/bazel test --config=aarch64 --repo_env=CC=$(CURDIR)/tools/aarch64/gcc $(ENGINE_TESTS)
 
 # PYTHON: one that has PyTorch with CUDA.
 test-gpu:

@@ -2,6 +2,7 @@
 #ifndef TF_OPS_WGRAD_CPU_PACK_H_
 #define TF_OPS_WGRAD_CPU_PACK_H_
 
+#include <cstring>
 #include <type_traits>
 
 #include "tf_ops/wgrad/cpu/kernels.h"
@@ -9,6 +10,9 @@
 #include "tf_ops/wgrad/cpu/simd.h"
 #if defined(__F16C__)
 #include <immintrin.h>
+#endif
+#if defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace wgrad::WGRAD_ISA {
@@ -30,6 +34,10 @@ inline Vector<float> LoadWidened(const Half* from) {
   return (Vector<float>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 #elif WGRAD_VECTOR_BYTES == 32 && defined(__F16C__)
   return (Vector<float>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#elif WGRAD_VECTOR_BYTES == 16 && defined(__aarch64__)
+  float16x4_t halves;
+  std::memcpy(&halves, from, sizeof(halves));
+  return (Vector<float>)vcvt_f32_f16(halves);
 #else
   Vector<float> wide;
   for (int i = 0; i < kLanes<float>; ++i) wide[i] = ToFloat(from[i]);
