@@ -1,0 +1,32 @@
+"""Runs what may crash, hang or use up memory, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+TESTS = pathlib.Path(__file__).parent
+PREAMBLE = """
+import os, sys
+import numpy as np, tensorflow as tf
+import tensorflow_conv_backprop as plugin
+from reference import Convolution, assert_within_contract
+"""
+
+
+def run_program(program: str, *arguments: str, timeout: float = 300, **environment: str) -> str:
+    """What `program`, which sees the plugin and reference.py, prints. Fails unless it ends by itself and well."""
+    process = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + textwrap.dedent(program), *arguments],
+        capture_output=True,
+        check=False,
+        cwd=TESTS,
+        env=os.environ | environment,
+        text=True,
+        timeout=timeout,
+    )
+    assert process.returncode == 0, f"exit status {process.returncode}: {process.stderr[-3000:]}"
+    return process.stdout
