@@ -63,6 +63,16 @@ def test_loading_twice_does_no_harm(how):
     assert out == "[2.0, 2.0, 2.0, 2.0]\n"
 
 
+def test_closing_leaves_the_kernels():
+    """TensorFlow keeps pointers into every library that has registered kernels."""
+    out = run(f"""
+        import _ctypes, ctypes
+        _ctypes.dlclose(ctypes.CDLL(library)._handle)
+        print(tf.conv2d_backprop_filter_v2({ONES}).numpy().ravel().tolist())
+    """)
+    assert out == "[2.0, 2.0, 2.0, 2.0]\n"
+
+
 def test_environment_variable_chooses():
     out = run(
         f"""
