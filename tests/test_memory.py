@@ -90,7 +90,6 @@ LARGE = {
     "input": "image=(32769, 65537), channels=1, filters=1, kernel=(1, 1), strides=(8, 8)",
     "input, NCHW": "image=(32769, 32769), channels=2, filters=1, kernel=(1, 1), strides=(8, 8), data_format='NCHW'",
     "out_backprop": "image=(181, 182), channels=1, filters=65536, kernel=(1, 1)",
-    "both, 3 x 3": "image=(23171, 23171), channels=4, filters=4, padding='SAME'",
 }
 
 
