@@ -96,7 +96,14 @@ def training_step(model: keras.Model, xla: bool) -> Callable[[np.ndarray, np.nda
 
 
 def resnet50(size: int) -> keras.Model:
-    return keras.applications.ResNet50(weights=None, input_shape=(size, size, 3), classes=2, classifier_activation=None)
+    """Every residual branch starts at zero: from Keras's random weights gradients explode, and rounding errors with them."""
+    model = keras.applications.ResNet50(
+        weights=None, input_shape=(size, size, 3), classes=2, classifier_activation=None
+    )
+    for layer in model.layers:
+        if layer.name.endswith("_3_bn"):
+            layer.gamma.assign(tf.zeros_like(layer.gamma))
+    return model
 
 
 def unet(size: int) -> keras.Model:

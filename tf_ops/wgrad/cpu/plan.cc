@@ -1,5 +1,6 @@
 #include "tf_ops/wgrad/cpu/plan.h"
 
+#include <algorithm>
 #include <string>
 
 #include "tf_ops/wgrad/cpu/depthwise.h"
@@ -18,7 +19,13 @@ using Candidate = const char* (*)(const Problem& problem, const Isa& isa, bool f
 
 constexpr size_t kMaxWorkerBytes = 16 << 20;
 
-constexpr const char* kTooLargeForStrip = "the dilated filter is too large for a strip in the caches";
+// 2^36 elements are 256 GiB of float32. All sizes that the plans compute with stay below 2^63.
+bool IsTooLargeToPlan(const Problem& p) {
+  constexpr int64_t kMaxElements = int64_t{1} << 36;
+  return std::max({InputElements(p), OutputElements(p), FilterElements(p)}) > kMaxElements;
+}
+
+constexpr const char* kTooLargeForStrip = "the stride or the dilated filter is too large for a strip in the caches";
 
 bool IsEmpty(const Problem& p) { return OutputElements(p) == 0 || InputElements(p) == 0; }
 
@@ -141,7 +148,9 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
     plan->algorithm = entry.algorithm;
     plan->isa = &isa;
     plan->transpose = problem.layout == Layout::kNCHW;
-    reason = entry.candidate(problem, isa, forced, plan);
+    reason = entry.algorithm != Algorithm::kReference && IsTooLargeToPlan(problem)
+                 ? "no memory holds tensors so large"
+                 : entry.candidate(problem, isa, forced, plan);
     if (reason == nullptr && plan->worker_bytes > kMaxWorkerBytes) reason = "a thread would need more than 16 MiB";
     if (reason == nullptr) return Status();
     if (declined) declined(entry.algorithm, reason);

@@ -20,10 +20,12 @@ inline int64_t PaddedWidth(const Problem& p) {
   return (p.out_width - 1) * p.stride_width + (p.filter_width - 1) * p.dilation_width + 1;
 }
 
-// Whether a strip's size is small enough to be computed with at all: attributes may be as large as 2^31 - 1.
+// Whether a strip is small enough to be computed with at all: attributes may be as large as 2^31 - 1.
 inline bool StripIsReachable(const Problem& p) {
-  constexpr int64_t kMaxReach = 1 << 16;
-  return (p.filter_height - 1) * p.dilation_height <= kMaxReach && (p.filter_width - 1) * p.dilation_width <= kMaxReach;
+  constexpr int64_t kMaxReach = 1 << 16, kMaxStride = 1 << 10;
+  return (p.filter_height - 1) * p.dilation_height <= kMaxReach &&
+         (p.filter_width - 1) * p.dilation_width <= kMaxReach && p.stride_height <= kMaxStride &&
+         p.stride_width <= kMaxStride;
 }
 
 // Pixels from one panel of a strip to the next. Odd, so that neighbouring panels start in different cache sets.
