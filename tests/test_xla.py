@@ -17,10 +17,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
 from reference import DTYPES, Convolution, assert_within_contract
+from tensorflow_conv_backprop import library
 from test_contract import GEOMETRIES, PADS
 
 FILTER_GRADIENT = "Conv2DBackpropFilterV2"
 FORMATS = ("NHWC", "NCHW")
+
+# The wheels of TensorFlow before 2.20 lack the headers of XLA's typed custom calls; there XLA's convolution does it all.
+CALLS_ENGINE = hasattr(library.functions(), "wgrad_xla_call")
+needs_engine = pytest.mark.skipif(not CALLS_ENGINE, reason="XLA cannot call the engine in this TensorFlow")
 
 # Paddings and data formats that each geometry is compiled with.
 VARIANTS = {
@@ -79,6 +84,7 @@ def _count_from_zero() -> None:
     plugin.reset_run_counts()
 
 
+@needs_engine
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [(name, "float32") for name in CONFIGURATIONS] + [(name, d) for name in FOR_EACH_DTYPE for d in DTYPES],
@@ -104,6 +110,7 @@ def test_fallback_is_right(name: str, dtype: str) -> None:
     assert_within_contract(conv, x, dy, dw, dtype)
 
 
+@needs_engine
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_operands_that_xla_would_lay_out_otherwise(data_format: str) -> None:
     """A transposition that feeds the call could be left to it as another layout of its operand."""
@@ -120,6 +127,7 @@ def test_operands_that_xla_would_lay_out_otherwise(data_format: str) -> None:
     assert runs() == 2
 
 
+@needs_engine
 def test_batch_that_is_not_known_when_traced() -> None:
     conv = Convolution(strides=(2, 2), padding="SAME")
     function = compiled(
@@ -153,6 +161,7 @@ def test_empty(conv: Convolution) -> None:
     np.testing.assert_array_equal(dw, np.zeros(filter.shape))
 
 
+@needs_engine
 def test_non_finite_values_stay_where_the_definition_puts_them() -> None:
     conv = Convolution(batch=1, image=(28, 28), channels=64, filters=64, padding="SAME")
     x, dy = conv.data("float32")
@@ -163,6 +172,7 @@ def test_non_finite_values_stay_where_the_definition_puts_them() -> None:
     assert not np.isfinite(dw[:, :, [5, 7]]).any()
 
 
+@needs_engine
 @pytest.mark.parametrize("algorithm", ["direct", "reference"])
 def test_algorithm_that_is_asked_for_runs(algorithm: str, auto_afterwards: None) -> None:
     conv = Convolution()
@@ -174,6 +184,7 @@ def test_algorithm_that_is_asked_for_runs(algorithm: str, auto_afterwards: None)
     assert {name: count for name, count in plugin.run_counts().items() if count} == {algorithm: 1}
 
 
+@needs_engine
 def test_algorithm_that_cannot_do_it_is_an_error(auto_afterwards: None) -> None:
     conv = Convolution(strides=(2, 2))
     plugin.set_algorithm("winograd")
@@ -181,6 +192,7 @@ def test_algorithm_that_cannot_do_it_is_an_error(auto_afterwards: None) -> None:
         compiled(lambda x, dy: compute(conv, x, dy))(*conv.data("float32"))
 
 
+@needs_engine
 def test_many_threads_at_once() -> None:
     """More callers than threads in the pool that all of them use."""
     conv = Convolution(batch=4, image=(20, 20), channels=32, filters=32, padding="SAME")
@@ -254,7 +266,7 @@ def trained(jit_compile: bool, policy: str = "float32") -> tuple[list[float], in
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_keras_trains_as_without_xla(policy: str) -> None:
     losses, ran = trained(jit_compile=True, policy=policy)
-    assert ran == 3 * 4 * 3  # convolutions, steps, epochs
+    assert ran == (3 * 4 * 3 if CALLS_ENGINE else 0)  # convolutions, steps, epochs
     np.testing.assert_allclose(losses, trained(False, policy)[0], rtol=0.05 if policy == "mixed_bfloat16" else 1e-4)
 
 
@@ -281,7 +293,7 @@ tf.function(tf.conv2d_backprop_filter_v2, jit_compile=True)(
     tf.ones([1, 2, 3, 1]), tf.ones([2, 2, 1, 1]), tf.ones([1, 1, 2, 1]), [1, 1, 1, 1], "VALID")
 print(sum(plugin.run_counts().values()))
 """)
-    assert out == "1\n"
+    assert out == f"{int(CALLS_ENGINE)}\n"
 
 
 def test_automatic_clustering() -> None:

@@ -3,10 +3,13 @@
     :headers      what an op and its kernels include, with TensorFlow's own preprocessor definitions
     :xla_headers  those, and what an XLA lowering includes on top
     :libtensorflow_framework.so.2, :libtensorflow_cc.so.2
-    :version.bzl  TF_VERSION; HAS_XLA, whether this TensorFlow has what an XLA lowering needs
+    :version.bzl  TF_VERSION; HAS_XLA and HAS_XLA_FFI, whether this TensorFlow has what an XLA lowering needs, and
+                  a typed custom call
 
 The Python is $PYTHON_BIN_PATH (tools/setup.sh sets it to the one in .venv), or python3.
 """
+
+load("//:version.bzl", "TENSORFLOW_MINORS")
 
 # TensorFlow itself is asked, because its ABI flags differ between versions and are recorded nowhere else.
 _QUERY = """
@@ -22,9 +25,11 @@ print(json.dumps({
 
 _XLA = [
     "include/tensorflow/compiler/tf2xla/kernels/conv_op_helpers.h",
-    "include/xla/ffi/api/ffi.h",
     "libtensorflow_cc.so.2",
 ]
+
+# Of 2.17 to 2.19 the wheels have the C interface beside it, and not this.
+_XLA_FFI = "include/xla/ffi/api/ffi.h"
 
 _BUILD = """
 package(default_visibility = ["//visibility:public"])
@@ -62,12 +67,17 @@ def _tf_configure_impl(repository_ctx):
     if answer.return_code != 0:
         fail("%s cannot import TensorFlow; run tools/setup.sh first.\n%s" % (python, answer.stderr))
     tf = json.decode(answer.stdout)
+    if ".".join(tf["version"].split(".")[:2]) not in TENSORFLOW_MINORS:
+        fail("%s has TensorFlow %s; this plugin builds against %s" %
+             (python, tf["version"], ", ".join(TENSORFLOW_MINORS)))
 
     repository_ctx.symlink(tf["include"], "include")
     for library in ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"]:
         repository_ctx.symlink(tf["lib"] + "/" + library, library)
     has_xla = all([repository_ctx.path(name).exists for name in _XLA])
-    repository_ctx.file("version.bzl", "TF_VERSION = %s\nHAS_XLA = %s\n" % (repr(tf["version"]), has_xla))
+    has_xla_ffi = has_xla and repository_ctx.path(_XLA_FFI).exists
+    repository_ctx.file("version.bzl", "TF_VERSION = %s\nHAS_XLA = %s\nHAS_XLA_FFI = %s\n" %
+                                       (repr(tf["version"]), has_xla, has_xla_ffi))
     repository_ctx.file("BUILD", _BUILD.format(defines = repr(tf["defines"])))
 
 tf_configure = repository_rule(
