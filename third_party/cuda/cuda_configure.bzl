@@ -85,13 +85,15 @@ def _cuda_configure_impl(repository_ctx):
     if choice not in ["0", "1", "auto"]:
         fail("CUDA is %s; it must be 0, 1 or auto" % choice)
     if choice == "0":
-        return _without_cuda(repository_ctx, "CUDA=0")
+        _without_cuda(repository_ctx, "CUDA=0")
+        return
     toolkit = _find(repository_ctx)
     if not toolkit:
         places = ", ".join([root for root, _ in _candidates(repository_ctx)])
         if choice == "1":
             fail("CUDA=1, but there is no bin/nvcc with a libcudart_static.a in " + places)
-        return _without_cuda(repository_ctx, "no toolkit in " + places)
+        _without_cuda(repository_ctx, "no toolkit in " + places)
+        return
 
     version = _version(repository_ctx, toolkit.nvcc)
     known = _known_architectures(repository_ctx, toolkit.nvcc)

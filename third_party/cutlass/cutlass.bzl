@@ -16,6 +16,7 @@ cc_library(
 
 def _cutlass_impl(repository_ctx):
     python = repository_ctx.os.environ.get("PYTHON_BIN_PATH", "python3")
+
     # Its dependencies are for its Python parts.
     install = repository_ctx.execute(
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", "pip"] +
