@@ -1,12 +1,73 @@
-"""The part of the wheel's metadata that depends on what was built; the rest is in pyproject.toml."""
+"""What depends on the TensorFlow that is installed: the libraries, and the metadata about it. The rest: pyproject.toml."""
 
+import os
+import pathlib
 import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
 
 from setuptools import Distribution, setup
 from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
 
-BUILD_INFO = runpy.run_path("python/tensorflow_conv_backprop/_build_info.py")
-TENSORFLOW_MINOR = ".".join(BUILD_INFO["TENSORFLOW_VERSION"].split(".")[:2])
+ROOT = pathlib.Path(__file__).parent
+PACKAGE = "python/tensorflow_conv_backprop"
+STATED = runpy.run_path(str(ROOT / "version.bzl"))
+# A folder with the libraries, from build_pip_pkg.sh. Without, they are built here, for the TensorFlow of this Python.
+BUILT = os.environ.get("CONV_BACKPROP_BUILT")
+
+
+def tensorflow_minor() -> str:
+    """Of the TensorFlow that is installed: it need not be imported, which takes seconds, to refuse it."""
+    minors = STATED["TENSORFLOW_MINORS"]
+    for distribution in ("tensorflow", "tensorflow-cpu"):
+        try:
+            version = metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+        minor = ".".join(version.split(".")[:2])
+        if minor not in minors:
+            sys.exit(f"TensorFlow {version} is installed; tensorflow-conv-backprop builds against {', '.join(minors)}.")
+        return minor
+    sys.exit(
+        "tensorflow-conv-backprop builds against the TensorFlow that is installed, and this environment has none. "
+        f"Install one of {', '.join(minors)} first, and setuptools, and run pip with --no-build-isolation."
+    )
+
+
+def run(*command: str) -> str:
+    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    if ran.returncode != 0:
+        sys.exit(f"tensorflow-conv-backprop was not built: {command[0]} failed, as it says above.")
+    return ran.stdout.strip()
+
+
+class BuildLibraries(build_py):
+    """Adds the libraries to the Python files, and what they were built for."""
+
+    def run(self) -> None:
+        super().run()
+        if BUILT:
+            self.add(pathlib.Path(BUILT))
+            return
+        bazel = run("tools/find_bazel.sh")
+        with tempfile.TemporaryDirectory() as scratch:
+            run(
+                *(bazel, "--batch", f"--output_base={scratch}/base", "build", f"--symlink_prefix={scratch}/"),
+                f"--repo_env=PYTHON_BIN_PATH={sys.executable}",
+                "--copt=-Wno-error",  # a compiler newer than ours may warn of more
+                f"//{PACKAGE}",
+            )
+            self.add(pathlib.Path(scratch, "bin", PACKAGE))
+
+    def add(self, folder: pathlib.Path) -> None:
+        for file in (folder / "_build_info.py", *folder.glob("_conv_backprop_*.so")):
+            target = pathlib.Path(self.build_lib, pathlib.Path(PACKAGE).name, file.name)
+            shutil.copyfile(file, target)
+            target.chmod(0o644)
 
 
 class Package(Distribution):
@@ -23,17 +84,21 @@ class PlatformWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
+MINOR = tensorflow_minor()
+
 setup(
-    version=BUILD_INFO["VERSION"],
+    # Wheels for several versions of TensorFlow lie side by side, and pip tells them apart by the part after "+". What pip
+    # builds from the source distribution must have the version of that.
+    version=STATED["VERSION"] + (f"+tf{MINOR}" if BUILT else ""),
     # The same TensorFlow comes as two distributions that overwrite each other's files, tensorflow and tensorflow-cpu, and
     # a dependency cannot say "either". A plain one on tensorflow would break every installed tensorflow-cpu, so the
     # choice is the user's: `pip install tensorflow-conv-backprop[cpu]`. Importing checks the version however it came.
     extras_require={
         "cli": ["matplotlib>=3.8,<4", "rich>=13,<16"],
-        "cpu": [f"tensorflow-cpu~={TENSORFLOW_MINOR}.0"],
-        "tensorflow": [f"tensorflow~={TENSORFLOW_MINOR}.0"],
-        "gpu": [f"tensorflow[and-cuda]~={TENSORFLOW_MINOR}.0"],
+        "cpu": [f"tensorflow-cpu~={MINOR}.0"],
+        "tensorflow": [f"tensorflow~={MINOR}.0"],
+        "gpu": [f"tensorflow[and-cuda]~={MINOR}.0"],
     },
     distclass=Package,
-    cmdclass={"bdist_wheel": PlatformWheel},
+    cmdclass={"bdist_wheel": PlatformWheel, "build_py": BuildLibraries},
 )

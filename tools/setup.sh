@@ -71,9 +71,6 @@ install_python_packages() {
   echo "$PWD/python" >"$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/in_tree.pth"
 }
 
-# Bazel 4, whose version Debian's build calls "no_version". Bazelisk downloads what .bazelversion names.
-is_bazel() { [[ $(timeout 120 "$1" --version 2>/dev/null) =~ ^bazel\ (4\.|no_version) ]]; }
-
 can_download_bazel() {
   timeout 10 .venv/bin/python - <<'END' 2>/dev/null
 import urllib.request
@@ -83,28 +80,15 @@ END
 }
 
 choose_bazel() {
-  local candidate
-  if [[ -n ${BAZEL:-} ]]; then
-    command -v "$BAZEL" || die "BAZEL=$BAZEL is not an executable"
-    return
-  fi
-  for candidate in bazel bazelisk bazel-4; do
-    if is_bazel "$candidate"; then
-      command -v "$candidate"
-      return
-    fi
-  done
+  tools/find_bazel.sh 2>/dev/null && return
+  [[ -z ${BAZEL:-} ]] || die "BAZEL=$BAZEL is not an executable"
   if command -v npm >/dev/null && can_download_bazel; then
     say "installing Bazelisk with npm"
     npm install --silent --no-audit --no-fund --prefix .venv/bazelisk "@bazel/bazelisk@$BAZELISK_VERSION" >&2
-    candidate=$PWD/.venv/bazelisk/node_modules/.bin/bazelisk
-    if is_bazel "$candidate"; then
-      echo "$candidate"
-      return
-    fi
+    tools/find_bazel.sh 2>/dev/null && return
   fi
   require_package bazel-bootstrap "Bazel 4"
-  command -v bazel-4
+  tools/find_bazel.sh
 }
 
 command -v g++ >/dev/null || require_package g++ "a C++ compiler"
