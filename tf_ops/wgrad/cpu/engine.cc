@@ -24,7 +24,7 @@ Status AllocateScratch(size_t bytes, Scratch* scratch, char** memory) {
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, Executor* executor, Scratch* scratch, bool* exact) {
   char* shared;
-  const Status status = AllocateScratch(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, &shared);
+  Status status = AllocateScratch(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, &shared);
   if (!status.ok()) return status;
   char* workers = shared + plan.shared_bytes;
   *exact = true;
@@ -54,7 +54,7 @@ Status Transpose(const Problem& p, const Isa& isa, const void** input, const voi
   const int64_t element_size = ElementSize(p.dtype);
   const int64_t input_bytes = AlignedBytes(InputElements(p) * element_size);
   char* copies;
-  const Status status = AllocateScratch(input_bytes + AlignedBytes(OutputElements(p) * element_size), scratch, &copies);
+  Status status = AllocateScratch(input_bytes + AlignedBytes(OutputElements(p) * element_size), scratch, &copies);
   if (!status.ok()) return status;
   TransposeToNHWC(isa, element_size, p.batch, p.in_channels, p.in_height * p.in_width, *input, copies, executor);
   *input = copies;
@@ -77,7 +77,7 @@ Status ComputeFilterGradient(const Problem& problem, const void* input, const vo
     status = Transpose(problem, isa, &input, &out_backprop, executor, scratch);
     if (!status.ok()) return status;
   }
-  bool exact;
+  bool exact = false;
   status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &exact);
   if (!status.ok() || exact) return status;
 
