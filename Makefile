@@ -4,7 +4,7 @@ PYTHON_IN_VENV := .venv/bin/python
 INSTALL := $(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check
 PACKAGE := python/tensorflow_conv_backprop
 
-.PHONY: build demo test sanitize fuzz test-aarch64 test-gpu wheel bench bench-training lint format lint-tools docs setup clean
+.PHONY: build demo test sanitize fuzz test-aarch64 test-gpu wheel matrix bench bench-training lint format lint-tools docs setup clean
 
 build: setup
 	.venv/bin/bazel build //$(PACKAGE)
@@ -39,6 +39,10 @@ test-gpu:
 wheel:
 	./build_pip_pkg.sh
 
+# Every TensorFlow that is supported; MATRIX="2.16 2.20" for some, MATRIX=--all with every Python.
+matrix: setup
+	$(PYTHON_IN_VENV) tools/matrix.py $(MATRIX)
+
 bench: build
 	$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)
 
@@ -46,20 +50,29 @@ bench-training: build
 	$(PYTHON_IN_VENV) benchmarks/training.py $(ARGS)
 
 CPP_SOURCES = git ls-files '*.c' '*.cc' '*.h' '*.inc'
+BAZEL_FILES = git ls-files '*BUILD' '*.bzl' WORKSPACE
+BUILDIFIER = .venv/bin/buildifier -lint=warn
 
 lint: lint-tools
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	$(CPP_SOURCES) | xargs .venv/bin/clang-format --dry-run -Werror
+	$(BAZEL_FILES) | xargs $(BUILDIFIER) -mode=check
+	tools/clang_tidy.sh
 
 format: lint-tools
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 	$(CPP_SOURCES) | xargs .venv/bin/clang-format -i
+	$(BAZEL_FILES) | xargs $(BUILDIFIER) -mode=fix
 
-lint-tools: setup
+lint-tools: setup .venv/bin/buildifier
 	$(INSTALL) -r tools/lint-requirements.txt
+
+.venv/bin/buildifier: | setup
+	npm install --silent --no-audit --no-fund --prefix .venv/buildifier @bazel/buildifier@6.4.0
+	ln -sf ../buildifier/node_modules/.bin/buildifier $@
 
 docs: setup
 	$(INSTALL) -r tools/docs-requirements.txt
