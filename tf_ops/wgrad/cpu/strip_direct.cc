@@ -192,14 +192,12 @@ class Task {
 
 }  // namespace
 
-bool CanFuseColumns(const Problem& p) { return p.dilation_width == 1 && p.filter_width > 1; }
-
 void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = p.dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float);
   const int64_t lanes = isa.vector_bytes / sum_size;
   StripDirectPlan& s = plan->strip_direct;
   constexpr int64_t kFewChannels = 16;
-  s.fuse_columns = CanFuseColumns(p) && p.filter_channels < kFewChannels;
+  s.fuse_columns = p.dilation_width == 1 && p.filter_width > 1 && p.filter_channels < kFewChannels;
   s.taps = s.fuse_columns ? p.filter_height : p.filter_height * p.filter_width;
   s.rows = s.fuse_columns ? p.filter_width * p.filter_channels : p.filter_channels;
   s.columns = p.out_channels / p.groups;

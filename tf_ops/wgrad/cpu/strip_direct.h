@@ -6,9 +6,6 @@
 
 namespace wgrad {
 
-// Whether a row of the filter can be taken as one run of columns and channels.
-bool CanFuseColumns(const Problem& problem);
-
 // Fills plan->strip_direct, the tasks and the workspace sizes. For StripIsReachable() problems.
 void PlanStripDirect(const Problem& problem, const Isa& isa, Plan* plan);
 
