@@ -28,6 +28,25 @@ _XLA = [
     "libtensorflow_cc.so.2",
 ]
 
+# Headers of LLVM that 2.19's XLA headers include, in what describes a GPU's tensor memory accelerator, and that its wheel
+# lacks. What they declare there is never called here; these stand-ins let it compile.
+_LLVM_STAND_INS = {
+    "ArrayRef.h": """#pragma once
+#include "absl/types/span.h"
+namespace llvm {
+template <typename T>
+using ArrayRef = absl::Span<const T>;
+}
+""",
+    "SmallVector.h": """#pragma once
+#include <vector>
+namespace llvm {
+template <typename T>
+using SmallVector = std::vector<T>;
+}
+""",
+}
+
 # Of 2.17 to 2.19 the wheels have the C interface beside it, and not this.
 _XLA_FFI = "include/xla/ffi/api/ffi.h"
 
@@ -48,8 +67,9 @@ cc_library(
 
 cc_library(
     name = "xla_headers",
-    hdrs = glob(["include/external/**"]),
+    hdrs = glob(["include/external/**", "llvm_stand_ins/**"]),
     includes = [
+        "llvm_stand_ins",
         "include/external",
         "include/external/farmhash_archive/src",
         "include/external/highwayhash",
@@ -74,6 +94,9 @@ def _tf_configure_impl(repository_ctx):
     repository_ctx.symlink(tf["include"], "include")
     for library in ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"]:
         repository_ctx.symlink(tf["lib"] + "/" + library, library)
+    if not repository_ctx.path("include/llvm").exists:
+        for name, text in _LLVM_STAND_INS.items():
+            repository_ctx.file("llvm_stand_ins/llvm/ADT/" + name, text)
     has_xla = all([repository_ctx.path(name).exists for name in _XLA])
     has_xla_ffi = has_xla and repository_ctx.path(_XLA_FFI).exists
     repository_ctx.file("version.bzl", "TF_VERSION = %s\nHAS_XLA = %s\nHAS_XLA_FFI = %s\n" %
