@@ -96,6 +96,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np, tensorflow as tf
 import tensorflow_conv_backprop as plugin
 from test_training_modes import trained
+from test_xla import needs_engine
 tf.config.experimental.enable_op_determinism()
 with plugin.patched_tensorflow():
     first, second = trained(), trained()
@@ -114,7 +115,9 @@ print(sum(plugin.run_counts().values()))
     assert run.stdout.strip() == str(2 * 2 * 4 * 4), run.stderr
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["tf.function", "XLA"])
+@pytest.mark.parametrize(
+    "compiled", [pytest.param(False, id="tf.function"), pytest.param(True, id="XLA", marks=needs_engine)]
+)
 def test_profiler_trace_names_the_algorithm(compiled: bool, tmp_path: pathlib.Path, auto_afterwards: None) -> None:
     w = tf.random.stateless_normal([3, 3, 3, 4], [1, 2])
 
