@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
+from test_xla import needs_engine
 
 X = np.random.default_rng(0).standard_normal([16, 8, 8, 3]).astype(np.float32)
 Y = (X.mean(axis=(1, 2, 3)) > 0).astype(np.float32)[:, np.newaxis]
@@ -96,7 +97,6 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np, tensorflow as tf
 import tensorflow_conv_backprop as plugin
 from test_training_modes import trained
-from test_xla import needs_engine
 tf.config.experimental.enable_op_determinism()
 with plugin.patched_tensorflow():
     first, second = trained(), trained()
