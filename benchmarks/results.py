@@ -121,16 +121,22 @@ class ConfigurationResult:
 
 
 @dataclasses.dataclass(frozen=True)
-class Results:
+class Run:
+    """What the results of every benchmark say of how they came about."""
+
     command: str
     machine: dict[str, str]
     """What it is, and what runs on it."""
     seconds: float
     """That the run took."""
-    configurations: list[ConfigurationResult]
 
     def save(self, path: pathlib.Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Results(Run):
+    configurations: list[ConfigurationResult]
 
     @classmethod
     def load(cls, path: pathlib.Path) -> Results:

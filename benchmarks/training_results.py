@@ -8,6 +8,8 @@ import pathlib
 import statistics
 from typing import Any
 
+from results import Run
+
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
@@ -51,16 +53,8 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingResults:
-    command: str
-    machine: dict[str, str]
-    """What it is, and what runs on it."""
-    seconds: float
-    """That the run took."""
+class TrainingResults(Run):
     trainings: list[Training]
-
-    def save(self, path: pathlib.Path) -> None:
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: pathlib.Path) -> TrainingResults:

@@ -18,12 +18,12 @@ struct WorkerBytes {
   int64_t total() const { return x + dy + offsets + lanes + taps; }
 };
 
-WorkerBytes WorkerBytesOf(const Problem& p, const DepthwisePlan& plan, int64_t lanes, int64_t sum_size) {
+WorkerBytes WorkerBytesOf(const Problem& p, const DepthwisePlan& plan, int64_t sum_size) {
   WorkerBytes bytes;
   bytes.x = AlignedBytes(InputPitch(p, plan.strip_rows) * p.filter_channels * plan.column_block * sum_size);
   bytes.dy = AlignedBytes(OutputPitch(p, plan) * plan.column_block * sum_size);
   bytes.offsets = AlignedBytes(std::max(plan.strip_rows * p.out_width, p.in_width) * sizeof(int64_t));
-  bytes.lanes = AlignedBytes(lanes * sum_size);
+  bytes.lanes = plan.spread ? AlignedBytes(plan.column_block * sum_size) : 0;
   bytes.taps = AlignedBytes(p.filter_height * p.filter_width * sizeof(int64_t));
   return bytes;
 }
@@ -42,7 +42,7 @@ class Task {
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
         all_sums_(sums) {
-    const WorkerBytes bytes = WorkerBytesOf(problem, plan_, kernels_.lanes, sizeof(T));
+    const WorkerBytes bytes = WorkerBytesOf(problem, plan_, sizeof(T));
     x_ = reinterpret_cast<T*>(scratch);
     dy_ = reinterpret_cast<T*>(scratch += bytes.x);
     offsets_ = reinterpret_cast<int64_t*>(scratch += bytes.dy);
@@ -66,6 +66,7 @@ class Task {
             (kh * p_.dilation_height * PaddedWidth(p_) + kw * p_.dilation_width) * pixel_;
       }
     }
+    if (plan_.spread) FindLanes();
     const int64_t end = std::min(plan_.strips, (depth_slice + 1) * plan_.strips_per_task);
     for (int64_t strip = depth_slice * plan_.strips_per_task; strip < end; ++strip) {
       RunStrip(Strip(p_, plan_.strip_rows, strip));
@@ -109,18 +110,24 @@ class Task {
     kernels_.pack[static_cast<int>(p_.dtype)](from, offsets_, pixels, columns_, kernels_.lanes, pitch, slot, to);
   }
 
-  // Lanes behind the last channel repeat it.
-  void SpreadPanel(int64_t first_lane, int64_t offset, int64_t pixels, T* to) {
-    const int64_t group_columns = p_.out_channels / p_.groups;
-    const int64_t first_column = first_column_ + first_lane;
-    const int64_t first_channel = first_column / group_columns * p_.filter_channels;
-    for (int64_t lane = 0; lane < kernels_.lanes; ++lane) {
-      const int64_t column = std::min(first_column + lane, p_.out_channels - 1);
-      lanes_[lane] = static_cast<LaneIndex<T>>(column / group_columns * p_.filter_channels - first_channel);
+  // The input channel of each lane of a panel, counted from the panel's first. Lanes behind the last repeat it.
+  void FindLanes() {
+    for (int64_t lane = 0; lane < RoundUp(columns_, kernels_.lanes); ++lane) {
+      const int64_t panel = lane - lane % kernels_.lanes;
+      const int64_t column = std::min(lane, p_.out_channels - 1 - first_column_);
+      lanes_[lane] = static_cast<LaneIndex<T>>(InputChannel(column) - InputChannel(panel));
     }
-    offset += first_channel;
+  }
+
+  void SpreadPanel(int64_t column, int64_t offset, int64_t pixels, T* to) {
+    offset += InputChannel(column);
     kernels_.spread[static_cast<int>(p_.dtype)](input_ + offset * ElementSize(p_.dtype), InputElements(p_) - offset,
-                                                pixels, p_.in_channels, p_.filter_channels, lanes_, to);
+                                                pixels, p_.in_channels, p_.filter_channels, lanes_ + column, to);
+  }
+
+  // The first one that column `column` of the task reads.
+  int64_t InputChannel(int64_t column) const {
+    return (first_column_ + column) / (p_.out_channels / p_.groups) * p_.filter_channels;
   }
 
   // One vector of output channels and `rows` rows of the strip: near-equal shares of the taps in registers at a time.
@@ -191,7 +198,7 @@ void PlanDepthwise(const Problem& p, const Isa& isa, Plan* plan) {
   g.depth_slices = CeilDiv(g.strips, g.strips_per_task);
   plan->tasks = g.depth_slices * g.column_tasks;
   plan->shared_bytes = AlignedBytes(g.depth_slices * FilterElements(p) / p.out_channels * g.padded_columns * sum_size);
-  plan->worker_bytes = WorkerBytesOf(p, g, lanes, sum_size).total();
+  plan->worker_bytes = WorkerBytesOf(p, g, sum_size).total();
 }
 
 bool RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,

@@ -11,11 +11,10 @@
 namespace wgrad {
 namespace {
 
-// Pixels of one chunk of dY, over which the micro-kernel runs. Near-equal chunks of at most 160.
-int64_t Chunks(int64_t pixels) {
-  constexpr int64_t kMostPixels = 160;
-  return CeilDiv(pixels, kMostPixels);
-}
+// The micro-kernel runs over one chunk of dY's pixels: near-equal chunks of at most so many.
+constexpr int64_t kMostPixels = 160;
+
+int64_t Chunks(int64_t pixels) { return CeilDiv(pixels, kMostPixels); }
 
 int64_t ChunkPixels(const Problem& p, int64_t strip_rows) {
   const int64_t pixels = strip_rows * p.out_width;
@@ -204,7 +203,6 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   s.padded_columns = RoundUp(s.columns, lanes);
 
   // Near-equal strips of about one chunk.
-  constexpr int64_t kMostPixels = 160;
   s.strip_rows = std::clamp<int64_t>(kMostPixels / p.out_width, 1, p.out_height);
   s.strip_rows = CeilDiv(p.out_height, CeilDiv(p.out_height, s.strip_rows));
   s.strips = p.batch * CeilDiv(p.out_height, s.strip_rows);
