@@ -37,33 +37,37 @@ inline std::string Describe(const wgrad::Problem& p) {
 
 inline std::vector<wgrad::Problem> EdgeProblems() {
   std::vector<wgrad::Problem> problems = {
-      Square(1, 1, 1, 1, 1, 1, 1, 0, 1),      // one of everything
-      Square(2, 5, 17, 33, 1, 1, 1, 0, 1),    // one more than a vector
-      Square(3, 9, 64, 64, 1, 1, 1, 0, 1),    // pointwise, in place
-      Square(2, 9, 48, 96, 1, 2, 1, 0, 1),    // strided pointwise
-      Square(1, 2, 3, 5, 7, 1, 1, 3, 1),      // filter larger than the image
-      Square(2, 11, 4, 6, 2, 5, 1, 0, 1),     // stride larger than the filter
-      Square(1, 3, 5, 4, 3, 1, 4, 4, 1),      // dilation that skips the image
-      Square(2, 13, 3, 40, 7, 2, 1, 3, 1),    // few channels: fused columns
-      Square(1, 12, 5, 9, 11, 4, 1, 2, 1),    // fused columns in unequal slices
-      Square(2, 20, 15, 12, 5, 1, 1, 2, 1),   // fused columns, several strips
-      Square(1, 20, 300, 20, 5, 1, 1, 2, 1),  // strips of several channel blocks, the last one ragged
-      Square(2, 16, 96, 96, 3, 1, 1, 1, 4),   // strips of groups side by side
-      Square(1, 17, 74, 34, 3, 1, 1, 1, 2),   // strips of groups with ragged panels
-      Square(1, 19, 40, 200, 3, 2, 1, 1, 5),  // strips of groups with more columns than one panel
-      Square(2, 9, 34, 68, 3, 2, 1, 1, 17),   // 17 groups
-      Square(2, 14, 24, 24, 3, 1, 1, 1, 24),  // depthwise
-      Square(2, 7, 6, 18, 5, 2, 1, 2, 6),     // depthwise with a multiplier
-      Square(1, 16, 32, 32, 3, 1, 2, 2, 8),   // thin groups, dilated
-      Square(2, 12, 40, 20, 3, 1, 1, 1, 5),   // wide groups
-      Square(3, 8, 16, 16, 3, 1, 1, 1, 1),    // Winograd, whole tiles
-      Square(2, 9, 19, 35, 3, 1, 1, 0, 1),    // Winograd, ragged tiles and channels
-      Square(1, 15, 8, 12, 3, 1, 3, 3, 1),    // Winograd, nine phases
-      Square(1, 5, 8, 8, 3, 1, 7, 7, 1),      // Winograd, more phases than pixels
-      Square(9, 17, 20, 12, 3, 1, 1, 2, 1),   // Winograd, several chunks
-      Square(2, 6, 192, 160, 3, 1, 1, 1, 1),  // Winograd, shared transforms
-      Square(4, 10, 300, 8, 1, 1, 1, 0, 1),   // more rows than one packed block
-      Square(1, 4, 8, 1100, 1, 1, 1, 0, 1),   // more columns than one task
+      Square(1, 1, 1, 1, 1, 1, 1, 0, 1),        // one of everything
+      Square(2, 5, 17, 33, 1, 1, 1, 0, 1),      // one more than a vector
+      Square(3, 9, 64, 64, 1, 1, 1, 0, 1),      // pointwise, in place
+      Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise
+      Square(1, 2, 3, 5, 7, 1, 1, 3, 1),        // filter larger than the image
+      Square(2, 11, 4, 6, 2, 5, 1, 0, 1),       // stride larger than the filter
+      Square(1, 3, 5, 4, 3, 1, 4, 4, 1),        // dilation that skips the image
+      Square(2, 13, 3, 40, 7, 2, 1, 3, 1),      // few channels: fused columns
+      Square(1, 12, 5, 9, 11, 4, 1, 2, 1),      // fused columns in unequal slices
+      Square(2, 20, 15, 12, 5, 1, 1, 2, 1),     // fused columns, several strips
+      Square(1, 20, 300, 20, 5, 1, 1, 2, 1),    // strips of several channel blocks, the last one ragged
+      Square(2, 16, 96, 96, 3, 1, 1, 1, 4),     // strips of groups side by side
+      Square(1, 17, 74, 34, 3, 1, 1, 1, 2),     // strips of groups with ragged panels
+      Square(1, 19, 40, 200, 3, 2, 1, 1, 5),    // strips of groups with more columns than one panel
+      Square(2, 9, 34, 68, 3, 2, 1, 1, 17),     // 17 groups
+      Square(2, 14, 24, 24, 3, 1, 1, 1, 24),    // depthwise
+      Square(2, 17, 37, 37, 7, 3, 1, 3, 37),    // depthwise, ragged channels, the columns of the filter in shares
+      Square(1, 9, 19, 19, 5, 1, 3, 6, 19),     // depthwise, dilated: every pixel sees through other columns
+      Square(2, 3, 600, 600, 3, 1, 1, 1, 600),  // depthwise, several blocks of channels
+      Square(2, 8, 3, 3, 3, 1, 1, 1, 3),        // depthwise with less than one vector
+      Square(2, 7, 6, 18, 5, 2, 1, 2, 6),       // depthwise with a multiplier
+      Square(1, 16, 32, 32, 3, 1, 2, 2, 8),     // thin groups, dilated
+      Square(2, 12, 40, 20, 3, 1, 1, 1, 5),     // wide groups
+      Square(3, 8, 16, 16, 3, 1, 1, 1, 1),      // Winograd, whole tiles
+      Square(2, 9, 19, 35, 3, 1, 1, 0, 1),      // Winograd, ragged tiles and channels
+      Square(1, 15, 8, 12, 3, 1, 3, 3, 1),      // Winograd, nine phases
+      Square(1, 5, 8, 8, 3, 1, 7, 7, 1),        // Winograd, more phases than pixels
+      Square(9, 17, 20, 12, 3, 1, 1, 2, 1),     // Winograd, several chunks
+      Square(2, 6, 192, 160, 3, 1, 1, 1, 1),    // Winograd, shared transforms
+      Square(4, 10, 300, 8, 1, 1, 1, 0, 1),     // more rows than one packed block
+      Square(1, 4, 8, 1100, 1, 1, 1, 0, 1),     // more columns than one task
   };
   wgrad::Problem oblong = Square(2, 9, 12, 20, 3, 1, 1, 0, 1);
   oblong.in_width = 14;
@@ -78,6 +82,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   wgrad::Problem wide = Square(1, 5, 6, 10, 3, 1, 1, 1, 1);
   wide.in_width = wide.out_width = 400;
   problems.push_back(wide);  // a row longer than one chunk of a strip
+  wide = Square(1, 4, 20, 20, 3, 2, 1, 1, 20);
+  wide.in_width = 1201;
+  wide.out_width = 601;
+  problems.push_back(wide);  // depthwise, a row longer than one chain of sums
   wgrad::Problem row = Square(2, 9, 2, 12, 1, 1, 1, 0, 1);
   row.filter_width = 7;
   row.pad_left = 3;

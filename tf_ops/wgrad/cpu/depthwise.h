@@ -6,11 +6,12 @@
 
 namespace wgrad {
 
-// Fills plan->depthwise and the workspace sizes.
-void PlanDepthwise(const Problem& problem, const Isa& isa, Plan* plan);
+// Fills plan->depthwise, the tasks and the workspace sizes. For problems of one channel and one filter to a group that
+// have at least one vector of channels.
+void PlanDepthwise(const Problem& problem, Plan* plan);
 
-// NHWC only. Returns whether dW is finite; if not, an Inf or NaN may have met the zeros of the padding.
-// `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
+// NHWC only. Returns true: every Inf and NaN of dW is one of the definition. `shared` and `workers`
+// (plan.worker_bytes for each worker) are 64-byte aligned.
 bool RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                   void* filter_backprop, char* shared, char* workers, Executor* executor);
 

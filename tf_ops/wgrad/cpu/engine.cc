@@ -6,6 +6,7 @@
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/reference.h"
 #include "tf_ops/wgrad/cpu/strip_direct.h"
+#include "tf_ops/wgrad/cpu/thin_groups.h"
 #include "tf_ops/wgrad/cpu/transpose.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
 
@@ -40,7 +41,11 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
       *exact = RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       break;
     case Algorithm::kDepthwise:
-      *exact = RunDepthwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      if (plan.strips) {
+        *exact = RunThinGroups(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else {
+        *exact = RunDepthwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      }
       break;
     default:
       ReferenceFilterGradient(problem, input, out_backprop, filter_backprop, executor);

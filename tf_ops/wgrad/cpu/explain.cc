@@ -66,9 +66,17 @@ std::string Blocking(const WinogradPlan& w) {
 std::string Blocking(const DepthwisePlan& d) {
   return JsonObject()
       .Add("column_block", d.column_block)
-      .Add("strip_rows", d.strip_rows)
-      .Add("run_rows", d.run_rows)
+      .Add("rows_per_task", d.rows_per_task)
       .Add("depth_slices", d.depth_slices)
+      .str();
+}
+
+std::string Blocking(const ThinGroupsPlan& t) {
+  return JsonObject()
+      .Add("column_block", t.column_block)
+      .Add("strip_rows", t.strip_rows)
+      .Add("run_rows", t.run_rows)
+      .Add("depth_slices", t.depth_slices)
       .str();
 }
 
@@ -79,7 +87,7 @@ std::string Blocking(const Plan& plan) {
     case Algorithm::kWinograd:
       return Blocking(plan.winograd);
     case Algorithm::kDepthwise:
-      return Blocking(plan.depthwise);
+      return plan.strips ? Blocking(plan.thin_groups) : Blocking(plan.depthwise);
     default:
       return "{}";
   }

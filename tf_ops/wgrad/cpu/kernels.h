@@ -69,8 +69,35 @@ template <typename T>
 using SpreadLanes = void (*)(const void* source, int64_t readable, int64_t pixels, int64_t pixel_step,
                              int64_t filter_channels, const LaneIndex<T>* lanes, T* to);
 
-inline constexpr int kMaxTaps = 10;    // of one TapKernel: as many sums and pointers as there are registers
-inline constexpr int kMaxVectors = 3;  // per micro-kernel row
+// Output pixels of one row that see X through the same columns of the filter.
+struct Segment {
+  int64_t ow, pixels;
+  int64_t columns_begin, columns_end;
+};
+
+// Pixels of one output row, and the rows of the filter through which they see X. Steps and strides in elements.
+struct PixelRun {
+  const Segment* segments;
+  int64_t segment_count;
+  int64_t first_column;                // of the filter; columns are counted from here
+  int64_t channels;                    // at least one vector
+  int64_t rows;                        // of the filter
+  int64_t x_step, dy_step;             // from one output pixel to the next
+  int64_t row_step, column_step;       // from what one row or column of the filter sees to what the next one sees
+  int64_t sum_row_stride, sum_stride;  // from the sums of one row or column to those of the next
+  int64_t x_ahead, dy_ahead;           // to what the next output row sees
+  int64_t new_rows;                    // of the filter, the last ones: what they see next has not been read yet
+};
+
+// Depthwise, on X and dY where they lie: for each row r, column k and channel c,
+// sums[r * sum_row_stride + k * sum_stride + c] += the sum over the pixels that see X through column k of
+// x[ow * x_step + r * row_step + k * column_step + c] * dy[ow * dy_step + c].
+template <typename T>
+using RunKernel = void (*)(const PixelRun& run, const void* x, const void* dy, T* sums);
+
+inline constexpr int kMaxRunColumns = 5;  // of the filter, in one RunKernel: two vectors of sums for each
+inline constexpr int kMaxTaps = 10;       // of one TapKernel: as many sums and pointers as there are registers
+inline constexpr int kMaxVectors = 3;     // per micro-kernel row
 inline constexpr int kMaxRows = 16;
 
 template <typename T>
@@ -83,6 +110,7 @@ struct Kernels {
   TransformPixels<T> winograd_input[4];                    // by the DataType of the source
   TransformPixels<T> winograd_out_backprop[4];             // by the DataType of the source
   TransformToTaps<T> winograd_filter;
+  RunKernel<T> multiply_run[4][kMaxRunColumns + 1];  // by the DataType of the sources first
   TapKernel<T> multiply_taps[kMaxTaps + 1];
   SpreadLanes<T> spread[4];  // by the DataType of the source
 };

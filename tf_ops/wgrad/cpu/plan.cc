@@ -8,6 +8,7 @@
 #include "tf_ops/wgrad/cpu/ranges.h"
 #include "tf_ops/wgrad/cpu/strip.h"
 #include "tf_ops/wgrad/cpu/strip_direct.h"
+#include "tf_ops/wgrad/cpu/thin_groups.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
 
 namespace wgrad {
@@ -25,7 +26,7 @@ bool IsTooLargeToPlan(const Problem& p) {
   return std::max({InputElements(p), OutputElements(p), FilterElements(p)}) > kMaxElements;
 }
 
-constexpr const char* kTooLargeForStrip = "the stride or the dilated filter is too large for a strip in the caches";
+constexpr const char* kReachesTooFar = "the stride or the dilated filter reaches too far for the caches";
 
 bool IsEmpty(const Problem& p) { return OutputElements(p) == 0 || InputElements(p) == 0; }
 
@@ -75,17 +76,31 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   return nullptr;
 }
 
-const char* Depthwise(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
+int64_t Lanes(const Problem& p, const Isa& isa) {
+  return isa.vector_bytes / (p.dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float));
+}
+
+const char* Depthwise(const Problem& p, const Isa& isa, bool, Plan* plan) {
+  if (IsEmpty(p)) return "there is nothing to sum";
+  if (p.filter_channels > 1 || p.out_channels > p.groups) return "a group has more than one channel or filter";
+  if (p.out_channels < Lanes(p, isa)) return "the channels do not fill a vector";
+  if (!StripIsReachable(p)) return kReachesTooFar;
+  plan->reason = "one channel and one filter to a group: multiplied row by row where they lie";
+  PlanDepthwise(p, plan);
+  return nullptr;
+}
+
+const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   if (IsEmpty(p)) return "there is nothing to sum";
   if (p.groups == 1) return "the problem has one group";
-  const int64_t lanes = isa.vector_bytes / (p.dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float));
   // Groups of 8 x 8 channels, which fill a vector: 25 GFLOP/s directly, 12 here.
-  if (!forced && p.filter_channels >= 4 && p.out_channels / p.groups >= lanes) {
+  if (!forced && p.filter_channels >= 4 && p.out_channels / p.groups >= Lanes(p, isa)) {
     return "each group fills the direct algorithm's vectors";
   }
-  if (!StripIsReachable(p)) return kTooLargeForStrip;
+  if (!StripIsReachable(p)) return kReachesTooFar;
+  plan->strips = true;
   plan->reason = "groups too thin for the direct algorithm's vectors";
-  PlanDepthwise(p, isa, plan);
+  PlanThinGroups(p, isa, plan);
   return nullptr;
 }
 
@@ -93,7 +108,7 @@ const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   if (IsEmpty(p)) return "there is nothing to sum";
   const int64_t taps = p.filter_height * p.filter_width;
   if (taps == 1) return "one tap shares its pixels of X with no other";
-  if (!StripIsReachable(p)) return kTooLargeForStrip;
+  if (!StripIsReachable(p)) return kReachesTooFar;
   plan->strips = true;
   plan->reason = "implicit GEMM over strips that are packed once for all taps";
   PlanStripDirect(p, isa, plan);
@@ -132,8 +147,8 @@ struct Entry {
 
 // In the order of preference; the reference takes what all others decline.
 constexpr Entry kCandidates[] = {
-    {Algorithm::kWinograd, Winograd}, {Algorithm::kDepthwise, Depthwise}, {Algorithm::kDirect, StripDirect},
-    {Algorithm::kDirect, Direct},     {Algorithm::kReference, Reference},
+    {Algorithm::kWinograd, Winograd},  {Algorithm::kDepthwise, Depthwise}, {Algorithm::kDepthwise, ThinGroups},
+    {Algorithm::kDirect, StripDirect}, {Algorithm::kDirect, Direct},       {Algorithm::kReference, Reference},
 };
 
 }  // namespace

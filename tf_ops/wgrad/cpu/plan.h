@@ -63,9 +63,15 @@ struct WinogradPlan {
   int64_t row_block, column_block;  // of dW, for one task after a shared transform
 };
 
-// Blocking of the algorithm for thin groups: output channels across the vectors, pixels in strips of whole rows.
+// Blocking of the algorithm for depthwise problems, one channel and one filter to a group: row by row, in place.
 struct DepthwisePlan {
-  bool spread;             // a lane's input channel is not the output channel itself
+  int64_t column_block;   // channels of one task; the last one also takes what is left
+  int64_t rows_per_task;  // output rows, of all images
+  int64_t column_tasks, depth_slices;
+};
+
+// Blocking of the algorithm for thin groups: output channels across the vectors, pixels in strips of whole rows.
+struct ThinGroupsPlan {
   int64_t column_block;    // output channels of one task, whole cache lines
   int64_t padded_columns;  // all output channels rounded up to whole vectors
   int64_t strip_rows;      // output rows of one strip
@@ -79,11 +85,12 @@ struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
   const Isa* isa = nullptr;
-  bool strips = false;  // the direct algorithm runs on strips
+  bool strips = false;  // the direct or the depthwise algorithm runs on strips, not in place
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
+  ThinGroupsPlan thin_groups = {};
   bool transpose = false;  // X and dY to NHWC first, which all algorithms but the reference read
   int64_t tasks = 1;
   size_t shared_bytes = 0;
