@@ -14,8 +14,10 @@ from worker import Task
 
 # A sample is the mean of as many calls as fit into this, and of at least one.
 _SAMPLE_SECONDS = 0.01
-# Threads that have run out of work spin for a while; they shall not do so while the next implementation is timed.
-_PAUSE_SECONDS = 0.005
+# Threads that have run out of work spin for a while, those of PyTorch (libgomp) for 9 ms: they shall not do so while the
+# next implementation is timed.
+_LOOK_SECONDS = 0.002
+_MOST_LOOKS = 25
 # A peer that takes so many times as long as the best peer, and longer than this, is not called again.
 _FAR_BEHIND = 4.0
 _FAR_BEHIND_SECONDS = 0.25
@@ -63,12 +65,12 @@ def measure_layer(
     for round_index in range(task.repeat):
         if round_index > 0 and time.monotonic() > task.until:
             break
-        time.sleep(_PAUSE_SECONDS)
         if peak:
+            _wait_for_idle_threads()
             peaks.append(peak.flops())
         for name, implementation in running.items():
             announce(name)
-            time.sleep(_PAUSE_SECONDS)
+            _wait_for_idle_threads()
             samples[name].append(_sample(implementation.run))
     timings.update({name: Timing("measured", seconds, errors[name]) for name, seconds in samples.items()})
     return LayerResult(
@@ -80,6 +82,14 @@ def measure_layer(
         timings={name: timings[name] for name in peers.IMPLEMENTATIONS},
         peak_flops=peaks,
     )
+
+
+def _wait_for_idle_threads() -> None:
+    for _ in range(_MOST_LOOKS):
+        start = time.process_time()
+        time.sleep(_LOOK_SECONDS)
+        if time.process_time() - start < 0.25 * _LOOK_SECONDS:
+            return
 
 
 def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
