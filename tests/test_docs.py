@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import runpy
 
 import tensorflow_conv_backprop as plugin
 
@@ -28,3 +29,14 @@ def test_files_that_the_pages_name_exist() -> None:
             r"`((?:tools|tests|tf_ops|third_party|benchmarks|examples)/[\w./-]+)`", page.read_text()
         ):
             assert "NAME" in path or (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_every_tensorflow_that_is_accepted_has_passed_the_matrix() -> None:
+    accepted = runpy.run_path(str(ROOT / "version.bzl"))["TENSORFLOW_MINORS"]
+    for page in ("README.md", "docs/compatibility.md"):
+        passing = re.findall(
+            r"^\| (2\.\d+)\.\d+ \|.*\| yes \|.*\| \d+ passed(?:, \d+ skipped)? \|$",
+            (ROOT / page).read_text(),
+            re.MULTILINE,
+        )
+        assert passing == accepted, page
