@@ -28,7 +28,9 @@ void TestChoice() {
   // Too few pixels to pay for the transforms.
   CHECK_EQ(Chosen(Square(1, 7, 64, 64, 3, 1, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)), "direct");
-  CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 2, 1, 1, 1)), "direct");
+  CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 2, 1, 1, 1)), "winograd");
+  CHECK_EQ(Chosen(Square(8, 28, 256, 256, 3, 2, 1, 1, 1)), "direct");
+  CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 3, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 32, 32, 3, 1, 1, 1, 32)), "depthwise");
   CHECK_EQ(Chosen(Square(8, 56, 64, 64, 3, 1, 1, 1, 2)), "direct");
   Problem empty = Square(8, 56, 64, 64, 3, 1, 1, 1, 1);
@@ -46,7 +48,7 @@ void TestChoice() {
   CHECK_TRUE(PlanOf(Square(8, 28, 256, 256, 3, 1, 1, 1, 32)).strip_direct.fuse_columns);
   CHECK_TRUE(PlanOf(Square(8, 14, 512, 512, 3, 1, 1, 1, 32)).strips);
   CHECK_TRUE(!PlanOf(Square(8, 7, 1024, 1024, 3, 1, 1, 1, 32)).strips);
-  CHECK_TRUE(!PlanOf(Square(8, 56, 128, 128, 3, 2, 1, 1, 1)).strips);
+  CHECK_TRUE(!PlanOf(Square(8, 28, 256, 256, 3, 2, 1, 1, 1)).strips);
   CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).strips);
   CHECK_TRUE(PlanOf(Square(8, 56, 256, 64, 1, 1, 1, 0, 1)).direct.a_in_place);
   CHECK_TRUE(!PlanOf(Square(8, 56, 256, 256, 1, 1, 1, 0, 1)).direct.a_in_place);
@@ -69,10 +71,10 @@ void TestPairs() {
 
 void TestForced() {
   Plan plan;
-  const Problem strided = Square(8, 56, 64, 64, 3, 2, 1, 1, 1);
+  const Problem strided = Square(8, 56, 64, 64, 3, 3, 1, 1, 1);
   const Status status = MakePlan(strided, Algorithm::kWinograd, Portable(), &plan);
   CHECK_TRUE(status.code() == Code::kInvalidArgument);
-  CHECK_EQ(status.message(), "algorithm 'winograd' cannot compute this problem: the stride is not 1");
+  CHECK_EQ(status.message(), "algorithm 'winograd' cannot compute this problem: the stride is not 1 or 2");
   // Forced, it runs where it would not pay.
   CHECK_TRUE(PlanOf(Square(1, 7, 64, 64, 3, 1, 1, 1, 1), Algorithm::kWinograd).algorithm == Algorithm::kWinograd);
 

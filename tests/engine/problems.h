@@ -65,6 +65,9 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 15, 8, 12, 3, 1, 3, 3, 1),      // Winograd, nine phases
       Square(1, 5, 8, 8, 3, 1, 7, 7, 1),        // Winograd, more phases than pixels
       Square(9, 17, 20, 12, 3, 1, 1, 2, 1),     // Winograd, several chunks
+      Square(9, 33, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2, several chunks
+      Square(1, 28, 9, 11, 3, 2, 3, 2, 1),      // Winograd of stride 2, nine phases
+      Square(2, 12, 192, 160, 3, 2, 1, 1, 1),   // Winograd of stride 2, shared transforms
       Square(2, 6, 192, 160, 3, 1, 1, 1, 1),    // Winograd, shared transforms
       Square(4, 10, 300, 8, 1, 1, 1, 0, 1),     // more rows than one packed block
       Square(1, 4, 8, 1100, 1, 1, 1, 0, 1),     // more columns than one task

@@ -55,6 +55,7 @@ std::string Blocking(const WinogradPlan& w) {
   return JsonObject()
       .Add("shared_transforms", w.shared_transforms)
       .Add("sums_in_place", w.in_place)
+      .Add("products", w.products)
       .Add("tiles", w.tiles)
       .Add("chunk_tiles", w.chunk_tiles)
       .Add("partial_sums", w.partial_sums)

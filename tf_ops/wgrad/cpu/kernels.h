@@ -48,6 +48,15 @@ template <typename T>
 using TransformToTaps = bool (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
                                  T* to);
 
+template <typename T>
+struct WinogradKernels {
+  TransformPixels<T> input[4];         // by the DataType of the source
+  TransformPixels<T> out_backprop[4];  // by the DataType of the source
+  TransformToTaps<T> filter;
+};
+
+inline constexpr int kMaxWinogradStride = 2;
+
 // The output pixels that a TapKernel runs over. dY's are dense; X's rows are x_row_step elements apart.
 struct TapRegion {
   int64_t rows, columns;
@@ -107,10 +116,8 @@ struct Kernels {
   MicroKernel<T> micro[2][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
   PackRows<T> pack[4];                                     // by the DataType of the source
   ReduceSlices<T> reduce[4];                               // by the DataType of the result
-  TransformPixels<T> winograd_input[4];                    // by the DataType of the source
-  TransformPixels<T> winograd_out_backprop[4];             // by the DataType of the source
-  TransformToTaps<T> winograd_filter;
-  RunKernel<T> multiply_run[4][kMaxRunColumns + 1];  // by the DataType of the sources first
+  WinogradKernels<T> winograd[kMaxWinogradStride + 1];     // by the stride
+  RunKernel<T> multiply_run[4][kMaxRunColumns + 1];        // by the DataType of the sources first
   TapKernel<T> multiply_taps[kMaxTaps + 1];
   SpreadLanes<T> spread[4];  // by the DataType of the source
 };

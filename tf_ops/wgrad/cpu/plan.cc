@@ -52,24 +52,26 @@ bool MultipliesPairs(const Problem& p, const Isa& isa) {
 }
 
 // Cycles for each input and output channel, on a processor with 16 multiply-adds a cycle. The direct algorithm runs at
-// 85 % of that. Winograd's 36 products of a tile run at the same rate, and each partial sum costs 35 cycles to store
-// the products and to turn them into taps: measured, the two meet at 7 x 7 pixels (batch 1).
+// 85 % of that. Winograd's 36 products of a tile run at the same rate, 81 of stride 2, which read more from beyond the
+// second-level cache, at 64 %; each partial sum costs a cycle for each of them to store it and to turn it into taps.
+// Measured, the two meet at 7 x 7 pixels of stride 1 (batch 1) and between 14 x 14 and 28 x 28 of stride 2.
 bool WinogradPays(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
-  constexpr double kRate = 16 * 0.85, kProductsToTaps = 35;
+  constexpr double kRate = 16 * 0.85, kStridedRate = 16 * 0.64;
   const double direct = static_cast<double>(p.batch * PixelTaps(p)) / (MultipliesPairs(p, isa) ? 2 * kRate : kRate);
-  const double winograd = static_cast<double>(plan.tiles * 36) / kRate + kProductsToTaps * plan.partial_sums;
-  return winograd < direct;
+  const double tiles = static_cast<double>(plan.tiles) / (p.stride_height == 1 ? kRate : kStridedRate);
+  return static_cast<double>(plan.products) * (tiles + static_cast<double>(plan.partial_sums)) < direct;
 }
 
 const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   if (IsEmpty(p)) return "there is nothing to sum";
   if (p.filter_height != 3 || p.filter_width != 3) return "the filter is not 3 x 3";
-  if (p.stride_height != 1 || p.stride_width != 1) return "the stride is not 1";
+  if (p.stride_height != p.stride_width || p.stride_height > kMaxWinogradStride) return "the stride is not 1 or 2";
   if (p.groups != 1) return "the problem is grouped";
   // The transforms work on whole vectors of channels: at 1 channel they only keep up with the direct algorithm, at 3
   // they are 1.2 times as fast.
   if (!forced && p.in_channels < 3) return "the transforms would work on vectors of almost no channels";
-  plan->reason = "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144";
+  plan->reason = p.stride_height == 1 ? "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144"
+                                      : "3 x 3 taps of stride 2 from 81 products for 16 pixels instead of 144";
   PlanWinograd(p, isa, plan);
   if (!forced && !WinogradPays(p, isa, plan->winograd))
     return "for so few pixels the transforms cost more than they save";

@@ -48,8 +48,9 @@ struct StripDirectPlan {
 };
 
 // Blocking of Winograd's F(3x3, 4x4): the tiles are cut into chunks; the transforms of one chunk are multiplied point
-// by point, and the 36 products become taps of dW.
+// by point, and the products become taps of dW.
 struct WinogradPlan {
+  int64_t products;        // of one tile
   bool shared_transforms;  // all workers transform a chunk together and then share out dW; otherwise each task has its
                            // own tiles and all of dW
   bool in_place;           // taps go to dW itself; otherwise to partial sums that a last pass adds and rounds

@@ -1,5 +1,5 @@
-// Winograd's F(3x3, 4x4) for 3 x 3 filters of stride 1: 36 products for each 4 x 4 tile of dY instead of 144. A dilated
-// problem falls apart into undilated ones, one for each phase of the pixel grid; they all add to the same dW.
+// Winograd's F(3x3, 4x4) for 3 x 3 filters: 36 products for each 4 x 4 tile of dY instead of 144, or 81 for stride 2. A
+// dilated problem falls apart into undilated ones, one for each phase of the pixel grid; they all add to the same dW.
 #include "tf_ops/wgrad/cpu/winograd.h"
 
 #include <algorithm>
@@ -11,31 +11,37 @@
 namespace wgrad {
 namespace {
 
-constexpr int64_t kPoints = 36, kTaps = 9;
+constexpr int64_t kTaps = 9;
 // Longer runs of the float32 sums cost accuracy: 128 tiles give 1.5 times the error of 64.
 constexpr int64_t kMaxRun = 64;
-constexpr int64_t kInputTile = 6, kOutputTile = 4;
+constexpr int64_t kOutputTile = 4;
 // Rows of one packed slice of A, as whole cache lines.
 constexpr int64_t kSliceRows = 16;
+
+// A tile of X has as many pixels as there are products.
+constexpr int64_t InputTile(int64_t stride) { return 3 + 3 * stride; }
+constexpr int64_t Products(int64_t stride) { return InputTile(stride) * InputTile(stride); }
 
 // Where the parts of the scratch memory lie, in elements of the accumulator; one chunk's transforms and one block's
 // products.
 struct Sizes {
+  int64_t points;
   int64_t pitch;  // tiles, odd so that the panels start in different cache sets
   int64_t u_plane, v_plane;
   int64_t product_columns, product_plane;
 
-  int64_t transforms() const { return kPoints * (u_plane + v_plane); }
-  int64_t products() const { return kPoints * product_plane; }
+  int64_t transforms() const { return points * (u_plane + v_plane); }
+  int64_t products() const { return points * product_plane; }
 };
 
 Sizes SizesOf(const Problem& p, const WinogradPlan& plan, int64_t lanes) {
   Sizes s;
+  s.points = plan.products;
   s.pitch = plan.chunk_tiles | 1;
   s.u_plane = s.pitch * RoundUp(p.in_channels, lanes);
   s.v_plane = s.pitch * RoundUp(p.out_channels, lanes);
   s.product_columns = RoundUp(plan.column_block, lanes);
-  // One line more, so that the 36 sums of an element do not share a cache set.
+  // One line more, so that the sums of an element do not share a cache set.
   s.product_plane = RoundUp(plan.row_block * s.product_columns, kSliceRows) + kSliceRows;
   return s;
 }
@@ -48,6 +54,7 @@ class Winograd {
       : p_(problem),
         plan_(plan.winograd),
         kernels_(KernelsOf<T>(*plan.isa)),
+        transforms_(kernels_.winograd[problem.stride_height]),
         sizes_(SizesOf(problem, plan.winograd, kernels_.lanes)),
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
@@ -59,8 +66,8 @@ class Winograd {
   void RunChunksPerTask(char* workers, size_t worker_bytes, Executor* executor) const {
     executor->Run(plan_.partial_sums, [&](int64_t task, int worker) {
       T* u = reinterpret_cast<T*>(workers + worker * worker_bytes);
-      T* v = u + kPoints * sizes_.u_plane;
-      T* products = v + kPoints * sizes_.v_plane;
+      T* v = u + sizes_.points * sizes_.u_plane;
+      T* products = v + sizes_.points * sizes_.v_plane;
       const int64_t first_chunk = task * plan_.chunks_per_task;
       const int64_t end_chunk = std::min(plan_.chunks, first_chunk + plan_.chunks_per_task);
       for (int64_t chunk = first_chunk; chunk < end_chunk; ++chunk) {
@@ -76,7 +83,7 @@ class Winograd {
 
   // All workers transform one chunk, then each multiplies blocks of dW.
   void RunSharedTransforms(T* u, char* workers, size_t worker_bytes, Executor* executor) const {
-    T* v = u + kPoints * sizes_.u_plane;
+    T* v = u + sizes_.points * sizes_.u_plane;
     constexpr int64_t kTilesPerTask = 4;
     const int64_t row_blocks = CeilDiv(p_.in_channels, plan_.row_block);
     const int64_t column_blocks = CeilDiv(p_.out_channels, plan_.column_block);
@@ -107,7 +114,7 @@ class Winograd {
   };
 
   struct TilePixels {
-    const void* input[kInputTile * kInputTile];
+    const void* input[Products(kMaxWinogradStride)];
     const void* out_backprop[kOutputTile * kOutputTile];
   };
 
@@ -120,10 +127,10 @@ class Winograd {
     FindTile(first, pixels);
     for (int64_t i = 0; i < count; ++i) {
       FindTile(std::min(first + i + 1, plan_.tiles - 1), next);
-      kernels_.winograd_input[dtype](pixels->input, next->input, p_.in_channels, kSliceRows, sizes_.pitch, slot + i,
-                                     sizes_.u_plane, u);
-      kernels_.winograd_out_backprop[dtype](pixels->out_backprop, next->out_backprop, p_.out_channels, PanelWidth(),
-                                            sizes_.pitch, slot + i, sizes_.v_plane, v);
+      transforms_.input[dtype](pixels->input, next->input, p_.in_channels, kSliceRows, sizes_.pitch, slot + i,
+                               sizes_.u_plane, u);
+      transforms_.out_backprop[dtype](pixels->out_backprop, next->out_backprop, p_.out_channels, PanelWidth(),
+                                      sizes_.pitch, slot + i, sizes_.v_plane, v);
       std::swap(pixels, next);
     }
   }
@@ -136,28 +143,27 @@ class Winograd {
     const int64_t n = tile / plan_.phases_height;
     const int64_t oh = phase_h + th * kOutputTile * p_.dilation_height;
     const int64_t ow = phase_w + tw * kOutputTile * p_.dilation_width;
-    FindPixels<kInputTile>(input_, p_.in_height, p_.in_width, p_.in_channels, n, oh - p_.pad_top, ow - p_.pad_left,
-                           pixels->input);
-    FindPixels<kOutputTile>(out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow,
-                            pixels->out_backprop);
+    FindPixels(InputTile(p_.stride_height), input_, p_.in_height, p_.in_width, p_.in_channels, n,
+               oh * p_.stride_height - p_.pad_top, ow * p_.stride_width - p_.pad_left, pixels->input);
+    FindPixels(kOutputTile, out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow,
+               pixels->out_backprop);
   }
 
-  // The channels of the kTile x kTile pixels from (h, w) on, a dilation apart; zeros outside the image.
-  template <int64_t kTile>
-  void FindPixels(const char* image, int64_t height, int64_t width, int64_t channels, int64_t n, int64_t h, int64_t w,
-                  const void** pixels) const {
+  // The channels of the tile x tile pixels from (h, w) on, a dilation apart; zeros outside the image.
+  void FindPixels(int64_t tile, const char* image, int64_t height, int64_t width, int64_t channels, int64_t n,
+                  int64_t h, int64_t w, const void** pixels) const {
     const int64_t pixel_bytes = channels * ElementSize(p_.dtype);
-    for (int64_t i = 0; i < kTile; ++i, h += p_.dilation_height) {
-      for (int64_t j = 0; j < kTile; ++j) {
+    for (int64_t i = 0; i < tile; ++i, h += p_.dilation_height) {
+      for (int64_t j = 0; j < tile; ++j) {
         const int64_t column = w + j * p_.dilation_width;
         const bool inside = h >= 0 && h < height && column >= 0 && column < width;
-        pixels[i * kTile + j] = inside ? image + ((n * height + h) * width + column) * pixel_bytes : zeros_;
+        pixels[i * tile + j] = inside ? image + ((n * height + h) * width + column) * pixel_bytes : zeros_;
       }
     }
   }
 
   void Multiply(const T* u, const T* v, int64_t tiles, const Block& block, bool accumulate, T* products) const {
-    for (int64_t point = 0; point < kPoints; ++point) {
+    for (int64_t point = 0; point < sizes_.points; ++point) {
       const T* a = u + point * sizes_.u_plane;
       const T* b = v + point * sizes_.v_plane;
       T* product = products + point * sizes_.product_plane;
@@ -178,9 +184,9 @@ class Winograd {
   void ToTaps(const T* products, const Block& block, bool accumulate, T* taps) const {
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
       const bool finite =
-          kernels_.winograd_filter(products + (row - block.first_row) * sizes_.product_columns, sizes_.product_plane,
-                                   block.end_column - block.first_column, accumulate, p_.in_channels * p_.out_channels,
-                                   taps + row * p_.out_channels + block.first_column);
+          transforms_.filter(products + (row - block.first_row) * sizes_.product_columns, sizes_.product_plane,
+                             block.end_column - block.first_column, accumulate, p_.in_channels * p_.out_channels,
+                             taps + row * p_.out_channels + block.first_column);
       if (!finite) finite_.store(false, std::memory_order_relaxed);
     }
   }
@@ -190,6 +196,7 @@ class Winograd {
   const Problem& p_;
   const WinogradPlan& plan_;
   const Kernels<T>& kernels_;
+  const WinogradKernels<T>& transforms_;
   const Sizes sizes_;
   const char* input_;
   const char* out_backprop_;
@@ -248,6 +255,7 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = is_double ? sizeof(double) : sizeof(float);
   const int64_t lanes = isa.vector_bytes / sum_size;
   WinogradPlan& w = plan->winograd;
+  w.products = Products(p.stride_height);
   w.phases_height = std::min(p.dilation_height, p.out_height);
   w.phases_width = std::min(p.dilation_width, p.out_width);
   w.tiles_height = CeilDiv(CeilDiv(p.out_height, p.dilation_height), kOutputTile);
@@ -256,16 +264,17 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
 
   // Up to 128 x 128 channels a worker can hold all 36 products itself.
   constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
-  w.shared_transforms = kPoints * p.in_channels * p.out_channels * sum_size > kProductBytes;
+  w.shared_transforms = w.products * p.in_channels * p.out_channels * sum_size > kProductBytes;
   int64_t max_chunk = kMaxRun;
   if (w.shared_transforms) {
-    max_chunk =
-        std::clamp<int64_t>(kTransformBytes / (kPoints * (p.in_channels + p.out_channels) * sum_size), 1, 2 * kMaxRun);
+    max_chunk = std::clamp<int64_t>(kTransformBytes / (w.products * (p.in_channels + p.out_channels) * sum_size), 1,
+                                    2 * kMaxRun);
   }
   w.chunk_tiles = CeilDiv(w.tiles, CeilDiv(w.tiles, max_chunk));
   w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
   if (w.shared_transforms) {
-    // 36 products of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels.
+    // 36 products of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels. 81 are not,
+    // but with half as many rows stride 2 is 3 % slower, because every block of rows reads all panels of dY.
     w.row_block = 2 * kSliceRows;
     w.column_block = 2 * kMaxVectors * lanes;
     w.partial_sums = 1;

@@ -4,6 +4,10 @@
 // In one dimension, y[j] = sum over i in [0, 4) of d[i] * x[i + j] for j in [0, 3) is A^T ((G d) * (B^T x)) by the
 // Toom-Cook method with the points 0, +-2/3, +-3/2 and infinity. Their squares are each other's inverses, which keeps
 // the matrices' entries near one: the relative error on normal data is 6e-7, half of what 0, +-1, +-2 gives.
+//
+// With stride 2 the sums over x[2 i + j] fall apart by the phase of the pixels: j = 0 and 2 are two taps of stride 1
+// over the even pixels, of five products at the points +-2/3, +-3/2 and infinity, and j = 1 is the sum of four products
+// with the odd ones. In two dimensions these are 81 products instead of 144, with the same error.
 #ifndef TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
 #define TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
 
@@ -69,6 +73,56 @@ struct FilterTransform {
   }
 };
 
+template <typename T>
+struct StridedInputTransform {
+  static constexpr int kFrom = 9, kTo = 9;
+  static void Apply(const Vector<T>* x, Vector<T>* u) {
+    using P = Points<T>;
+    const Vector<T> even_p = x[6] - P::kQ2 * x[2], odd_p = P::kP * (x[4] - P::kQ2 * x[0]);
+    const Vector<T> even_q = x[6] - P::kP2 * x[2], odd_q = P::kQ * (x[4] - P::kP2 * x[0]);
+    u[0] = even_p + odd_p;
+    u[1] = even_p - odd_p;
+    u[2] = even_q + odd_q;
+    u[3] = even_q - odd_q;
+    u[4] = x[0] + x[8] - P::kSum * x[4];
+    u[5] = x[1];
+    u[6] = x[3];
+    u[7] = x[5];
+    u[8] = x[7];
+  }
+};
+
+template <typename T>
+struct StridedOutBackpropTransform {
+  static constexpr int kFrom = 4, kTo = 9;
+  static void Apply(const Vector<T>* d, Vector<T>* v) {
+    using P = Points<T>;
+    constexpr T kScaleP = P::kScaleP * P::kP, kScaleQ = P::kScaleQ * P::kQ;
+    const Vector<T> even_p = kScaleP * (d[0] + P::kP2 * d[2]), odd_p = kScaleP * P::kP * (d[1] + P::kP2 * d[3]);
+    const Vector<T> even_q = kScaleQ * (d[0] + P::kQ2 * d[2]), odd_q = kScaleQ * P::kQ * (d[1] + P::kQ2 * d[3]);
+    v[0] = odd_p + even_p;
+    v[1] = odd_p - even_p;
+    v[2] = odd_q + even_q;
+    v[3] = odd_q - even_q;
+    v[4] = d[3];
+    v[5] = d[0];
+    v[6] = d[1];
+    v[7] = d[2];
+    v[8] = d[3];
+  }
+};
+
+template <typename T>
+struct StridedFilterTransform {
+  static constexpr int kFrom = 9, kTo = 3;
+  static void Apply(const Vector<T>* m, Vector<T>* y) {
+    using P = Points<T>;
+    y[0] = (m[0] + m[1]) + (m[2] + m[3]);
+    y[1] = (m[5] + m[6]) + (m[7] + m[8]);
+    y[2] = P::kP * (m[0] - m[1]) + P::kQ * (m[2] - m[3]) + m[4];
+  }
+};
+
 // Applies the transform to the columns and then to the rows of a square tile; load(i) and store(i, value) number the
 // elements row by row.
 template <typename Transform, typename T, typename LoadElement, typename StoreElement>
@@ -78,17 +132,17 @@ inline void Transform2D(const LoadElement& load, const StoreElement& store) {
 #pragma GCC unroll 6
   for (int column = 0; column < kFrom; ++column) {
     Vector<T> from[kFrom], to[kTo];
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int i = 0; i < kFrom; ++i) from[i] = load(i * kFrom + column);
     Transform::Apply(from, to);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int i = 0; i < kTo; ++i) half[i][column] = to[i];
   }
 #pragma GCC unroll 6
   for (int row = 0; row < kTo; ++row) {
     Vector<T> to[kTo];
     Transform::Apply(half[row], to);
-#pragma GCC unroll 6
+#pragma GCC unroll 9
     for (int i = 0; i < kTo; ++i) store(row * kTo + i, to[i]);
   }
 }
@@ -116,16 +170,16 @@ void TransformTile(const void* const* pixels, const void* const* next_pixels, in
   }
 }
 
-template <typename T>
+template <typename Transform, typename T>
 bool TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride, T* to) {
-  constexpr int kPoints = FilterTransform<T>::kFrom * FilterTransform<T>::kFrom;
+  constexpr int kPoints = Transform::kFrom * Transform::kFrom;
   int64_t column = 0;
   Vector<T> check = {};  // value - value is NaN where value is not finite
   const auto load = [&](int i) { return Load(products + i * plane + column); };
   for (; column + kLanes<T> <= count; column += kLanes<T>) {
     // Two vectors ahead, the next cache line of each plane.
     for (int i = 0; i < kPoints; ++i) __builtin_prefetch(products + i * plane + column + 2 * kLanes<T>);
-    Transform2D<FilterTransform<T>, T>(load, [&](int i, Vector<T> value) {
+    Transform2D<Transform, T>(load, [&](int i, Vector<T> value) {
       T* tap = to + i * tap_stride + column;
       if (accumulate) value += Load(tap);
       check += value - value;
@@ -133,7 +187,7 @@ bool TransformProducts(const T* products, int64_t plane, int64_t count, bool acc
     });
   }
   if (column < count) {
-    Transform2D<FilterTransform<T>, T>(load, [&](int i, Vector<T> value) {
+    Transform2D<Transform, T>(load, [&](int i, Vector<T> value) {
       for (int64_t c = column; c < count; ++c) {
         T* tap = to + i * tap_stride + c;
         if (accumulate) value[c - column] += *tap;
