@@ -26,6 +26,9 @@ BEGIN, END = "<!-- tools/measure_errors.py writes from here -->\n", "<!-- to her
 PROBLEMS = {
     "3 x 3, 8 images of 7 x 7": Convolution(8, (7, 7), 32, filters=32, padding="SAME"),
     "3 x 3, 8 images of 56 x 56": Convolution(8, (56, 56), 16, filters=16, padding="SAME"),
+    "3 x 3 of stride 2, 8 images of 112 x 112": Convolution(
+        8, (112, 112), 16, filters=16, strides=(2, 2), padding="SAME"
+    ),
     "7 x 7 of stride 2, 8 images of 112 x 112": Convolution(
         8, (112, 112), 3, (7, 7), 16, strides=(2, 2), padding="SAME"
     ),
