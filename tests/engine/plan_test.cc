@@ -91,14 +91,16 @@ void TestWorkspace() {
   for (const DataType dtype : {DataType::kFloat16, DataType::kFloat32, DataType::kFloat64}) {
     for (const int64_t channels : {3, 16, 64, 100, 128, 256, 512, 1024, 2048}) {
       for (const int64_t image : {7, 14, 28, 56, 224}) {
-        for (const int64_t filter : {1, 3, 5, 7}) {
-          Problem problem = Square(32, image, channels, channels, filter, 1, 1, filter / 2, 1);
-          problem.dtype = dtype;
-          const Plan plan = PlanOf(problem);
-          const size_t dw_bytes = FilterElements(problem) * (dtype == DataType::kFloat64 ? 8 : 4);
-          CHECK_LE(plan.worker_bytes, kLimit);
-          // One rounding at the end takes sums of all of dW when dW has another type.
-          CHECK_LE(plan.shared_bytes, kLimit + dw_bytes);
+        for (const int64_t filter : {1, 3, 5, 7, 31}) {
+          for (const int64_t groups : {int64_t{1}, channels}) {
+            Problem problem = Square(32, image, channels, channels, filter, 1, 1, filter / 2, groups);
+            problem.dtype = dtype;
+            const Plan plan = PlanOf(problem);
+            const size_t dw_bytes = FilterElements(problem) * (dtype == DataType::kFloat64 ? 8 : 4);
+            CHECK_LE(plan.worker_bytes, kLimit);
+            // One rounding at the end takes sums of all of dW when dW has another type.
+            CHECK_LE(plan.shared_bytes, kLimit + dw_bytes);
+          }
         }
       }
     }

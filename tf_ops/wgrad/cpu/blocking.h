@@ -37,9 +37,9 @@ inline int64_t WantedTasks(const Problem& p) {
 
 // Into how many slices to cut the `blocks` blocks of pixels. This cut comes before those of dW, because each task then
 // reads its own part of X and dY, as far as the partial sums stay within 4 MiB.
-inline int64_t DepthSlices(const Problem& p, int64_t blocks, int64_t sum_bytes) {
+inline int64_t DepthSlices(int64_t wanted_tasks, int64_t blocks, int64_t sum_bytes) {
   constexpr int64_t kPartialBytes = 4 << 20;
-  return std::min({WantedTasks(p), blocks, std::max<int64_t>(1, kPartialBytes / sum_bytes)});
+  return std::min({wanted_tasks, blocks, std::max<int64_t>(1, kPartialBytes / sum_bytes)});
 }
 
 // Multiplies one packed slice of A (`rows` columns of a) by all panels of B: tile by tile, the rows in near-equal

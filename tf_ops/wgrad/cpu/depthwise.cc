@@ -126,13 +126,12 @@ void PlanDepthwise(const Problem& p, Plan* plan) {
   d.column_block =
       RoundUp(CeilDiv(p.out_channels, CeilDiv(p.out_channels * element_size, run_bytes)), kLineBytes / element_size);
   d.column_tasks = std::max<int64_t>(1, p.out_channels / d.column_block);
-  constexpr int64_t kMaxTasks = 64, kFlopsPerTask = 1 << 20;
-  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p)) / kFlopsPerTask, 1, kMaxTasks);
   const int64_t output_rows = p.batch * p.out_height;
-  d.rows_per_task = CeilDiv(output_rows, std::min(output_rows, CeilDiv(wanted, d.column_tasks)));
+  const int64_t sum_bytes = FilterElements(p) * sum_size;
+  d.rows_per_task = CeilDiv(output_rows, DepthSlices(CeilDiv(WantedTasks(p), d.column_tasks), output_rows, sum_bytes));
   d.depth_slices = CeilDiv(output_rows, d.rows_per_task);
   plan->tasks = d.depth_slices * d.column_tasks;
-  plan->shared_bytes = AlignedBytes(d.depth_slices * p.filter_height * p.filter_width * p.out_channels * sum_size);
+  plan->shared_bytes = AlignedBytes(d.depth_slices * sum_bytes);
   plan->worker_bytes = AlignedBytes(p.out_width * static_cast<int64_t>(sizeof(Segment)));
 }
 

@@ -206,7 +206,7 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const int64_t blocks = CeilDiv(pixels, d.depth_block);
 
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;
-  const int64_t depth_slices = DepthSlices(p, blocks, sum_bytes);
+  const int64_t depth_slices = DepthSlices(WantedTasks(p), blocks, sum_bytes);
   d.blocks_per_slice = CeilDiv(blocks, depth_slices);
   d.depth_slices = CeilDiv(blocks, d.blocks_per_slice);
   // A task packs its part of dY anew; 128 rows of work for each packed element keep that below 4 %.

@@ -229,7 +229,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
 
   const int64_t others = s.column_tasks * s.group_tasks;
   const int64_t sum_bytes = s.taps * s.rows * p.groups * s.padded_columns * sum_size;
-  const int64_t depth_slices = DepthSlices(p, s.strips, sum_bytes);
+  const int64_t depth_slices = DepthSlices(WantedTasks(p), s.strips, sum_bytes);
   s.strips_per_slice = CeilDiv(s.strips, depth_slices);
   s.depth_slices = CeilDiv(s.strips, s.strips_per_slice);
   const int64_t blocks = CeilDiv(panels, block_panels);

@@ -187,12 +187,11 @@ void PlanThinGroups(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t row_bytes = p.stride_height * PaddedWidth(p) * p.filter_channels * g.column_block * sum_size;
   g.strip_rows = std::min(RoundUp(std::max<int64_t>(1, kStripBytes / row_bytes), g.run_rows), p.out_height);
   g.strips = p.batch * CeilDiv(p.out_height, g.strip_rows);
-  constexpr int64_t kMaxTasks = 64, kFlopsPerTask = 1 << 20;
-  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p)) / kFlopsPerTask, 1, kMaxTasks);
-  g.strips_per_task = CeilDiv(g.strips, std::min(g.strips, CeilDiv(wanted, g.column_tasks)));
+  const int64_t sum_bytes = FilterElements(p) / p.out_channels * g.padded_columns * sum_size;
+  g.strips_per_task = CeilDiv(g.strips, DepthSlices(CeilDiv(WantedTasks(p), g.column_tasks), g.strips, sum_bytes));
   g.depth_slices = CeilDiv(g.strips, g.strips_per_task);
   plan->tasks = g.depth_slices * g.column_tasks;
-  plan->shared_bytes = AlignedBytes(g.depth_slices * FilterElements(p) / p.out_channels * g.padded_columns * sum_size);
+  plan->shared_bytes = AlignedBytes(g.depth_slices * sum_bytes);
   plan->worker_bytes = WorkerBytesOf(p, g, sum_size).total();
 }
 
