@@ -15,9 +15,9 @@ from worker import Task
 # A sample is the mean of as many calls as fit into this, and of at least one.
 _SAMPLE_SECONDS = 0.01
 # Threads that have run out of work spin for a while, those of PyTorch (libgomp) for 9 ms: they shall not do so while the
-# next implementation is timed.
-_LOOK_SECONDS = 0.002
-_MOST_LOOKS = 25
+# next implementation is timed. The time of a thread that runs is counted in ticks of up to 4 ms.
+_LOOK_SECONDS = 0.01
+_MOST_LOOKS = 10
 # A peer that takes so many times as long as the best peer, and longer than this, is not called again.
 _FAR_BEHIND = 4.0
 _FAR_BEHIND_SECONDS = 0.25

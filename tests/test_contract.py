@@ -65,6 +65,9 @@ LARGE = {
     "5x5": Convolution(image=(17, 17), channels=48, filters=40, kernel=(5, 5), padding="SAME"),
     "first layer": Convolution(image=(63, 65), kernel=(7, 7), filters=64, strides=(2, 2), padding="SAME"),
     "depthwise": Convolution(image=(28, 28), channels=96, filters=96, groups=96, padding="SAME"),
+    "depthwise, one column": Convolution(
+        batch=8, image=(3136, 1), channels=16, kernel=(3, 1), filters=16, groups=16, padding="SAME"
+    ),
     "32 groups": Convolution(image=(14, 14), channels=128, filters=128, groups=32, padding="SAME"),
 }
 

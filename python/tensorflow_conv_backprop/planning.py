@@ -103,7 +103,7 @@ def plan(
     )
     if "error" in answer:
         raise ValueError(answer["error"])
-    # Two ways to run the direct algorithm are asked in turn; what the first declined is no news if the second runs.
+    # Two ways to run an algorithm may be asked in turn; what the first declined is no news if the second runs.
     declined = {
         candidate["algorithm"]: candidate["reason"]
         for candidate in answer.pop("declined")

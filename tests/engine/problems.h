@@ -65,9 +65,9 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 15, 8, 12, 3, 1, 3, 3, 1),      // Winograd, nine phases
       Square(1, 5, 8, 8, 3, 1, 7, 7, 1),        // Winograd, more phases than pixels
       Square(9, 17, 20, 12, 3, 1, 1, 2, 1),     // Winograd, several chunks
-      Square(9, 33, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2, several chunks
+      Square(3, 33, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2, several chunks
       Square(1, 28, 9, 11, 3, 2, 3, 2, 1),      // Winograd of stride 2, nine phases
-      Square(2, 12, 192, 160, 3, 2, 1, 1, 1),   // Winograd of stride 2, shared transforms
+      Square(1, 8, 192, 160, 3, 2, 1, 1, 1),    // Winograd of stride 2, shared transforms
       Square(2, 6, 192, 160, 3, 1, 1, 1, 1),    // Winograd, shared transforms
       Square(4, 10, 300, 8, 1, 1, 1, 0, 1),     // more rows than one packed block
       Square(1, 4, 8, 1100, 1, 1, 1, 0, 1),     // more columns than one task
@@ -89,6 +89,21 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   wide.in_width = 1201;
   wide.out_width = 601;
   problems.push_back(wide);  // depthwise, a row longer than one chain of sums
+  wgrad::Problem lopsided = Square(2, 11, 37, 37, 3, 1, 1, 0, 37);
+  lopsided.in_width = 16;
+  lopsided.filter_width = 7;
+  lopsided.stride_height = 2;
+  lopsided.stride_width = 3;
+  lopsided.dilation_height = 3;
+  lopsided.dilation_width = 2;
+  lopsided.pad_top = 1;
+  lopsided.pad_left = 9;
+  lopsided.out_height = 4;
+  lopsided.out_width = 7;
+  problems.push_back(lopsided);  // depthwise, nothing square
+  wgrad::Problem tall = Square(1, 9, 24, 24, 3, 1, 1, 1, 24);
+  tall.in_height = tall.out_height = 601;
+  problems.push_back(tall);  // depthwise, more rows than one chain of sums
   wgrad::Problem row = Square(2, 9, 2, 12, 1, 1, 1, 0, 1);
   row.filter_width = 7;
   row.pad_left = 3;

@@ -61,6 +61,7 @@ Problem DrawProblem(Bytes* bytes) {
   Axis width = bytes->Next() % 2 == 0 ? height : DrawAxis(bytes, attributes.padding);
   int64_t groups = bytes->OneOf<int64_t>({1, 1, 1, 1, 2, 3, 8, 17, 40});
   int64_t group_channels = DrawChannels(bytes), group_filters = DrawChannels(bytes);
+  if (groups >= 8 && bytes->Next() % 2 == 0) group_channels = group_filters = 1;
   int64_t batch = bytes->Between(1, 5);
 
   attributes.strides = Ordered(attributes.layout, 1, height.stride, width.stride, 1);

@@ -33,6 +33,7 @@ _PROBLEMS = (
     Problem((2, 15, 18, 5), (4, 2, 5, 9), _ATTRIBUTES([2, 3], [(0, 0), (1, 2), (0, 3), (0, 0)], "NHWC", [1, 2])),
     Problem((2, 28, 28, 48), (3, 3, 1, 48), _ATTRIBUTES(1, "SAME", "NHWC", 1)),
     Problem((2, 30, 27, 25), (5, 5, 2, 45), _ATTRIBUTES(2, "SAME", "NCHW", 1)),
+    Problem((2, 57, 55, 20), (3, 3, 20, 33), _ATTRIBUTES(2, "SAME", "NHWC", 1)),
     Problem((2, 14, 14, 64), (3, 3, 16, 64), _ATTRIBUTES(1, "SAME", "NHWC", 1)),
 )
 

@@ -35,8 +35,8 @@ inline int64_t WantedTasks(const Problem& p) {
   return std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p) / kFlopsPerTask), 1, kMaxTasks);
 }
 
-// Into how many slices to cut the `blocks` blocks of pixels. This cut comes before those of dW, because each task then
-// reads its own part of X and dY, as far as the partial sums stay within 4 MiB.
+// Into how many slices to cut the `blocks` blocks of pixels for so many tasks: each task then reads its own part of X
+// and dY, as far as the partial sums stay within 4 MiB.
 inline int64_t DepthSlices(int64_t wanted_tasks, int64_t blocks, int64_t sum_bytes) {
   constexpr int64_t kPartialBytes = 4 << 20;
   return std::min({wanted_tasks, blocks, std::max<int64_t>(1, kPartialBytes / sum_bytes)});
@@ -91,10 +91,9 @@ void ReducePartialSums(const Kernels<T>& kernels, DataType dtype, const SumLayou
   });
 }
 
-// Runs the plan's tasks, each of which adds to its slice's partial sum, and then adds the slices. Returns whether all
-// sums are finite.
+// Runs the plan's tasks, each of which adds to its slice's partial sum, and then adds the slices.
 template <typename Task, typename T>
-bool SumTasks(const Problem& problem, const Plan& plan, const SumLayout& layout, int64_t depth_slices,
+void SumTasks(const Problem& problem, const Plan& plan, const SumLayout& layout, int64_t depth_slices,
               const void* input, const void* out_backprop, void* filter_backprop, char* shared, char* workers,
               Executor* executor) {
   T* sums = reinterpret_cast<T*>(shared);
@@ -102,7 +101,16 @@ bool SumTasks(const Problem& problem, const Plan& plan, const SumLayout& layout,
     Task(problem, plan, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task);
   });
   ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, sums, depth_slices, filter_backprop, executor);
-  return AllFinite(sums, depth_slices * layout.elements());
+}
+
+// SumTasks, and whether all sums are finite.
+template <typename Task, typename T>
+bool SumTasksChecked(const Problem& problem, const Plan& plan, const SumLayout& layout, int64_t depth_slices,
+                     const void* input, const void* out_backprop, void* filter_backprop, char* shared, char* workers,
+                     Executor* executor) {
+  SumTasks<Task, T>(problem, plan, layout, depth_slices, input, out_backprop, filter_backprop, shared, workers,
+                    executor);
+  return AllFinite(reinterpret_cast<const T*>(shared), depth_slices * layout.elements());
 }
 
 }  // namespace wgrad

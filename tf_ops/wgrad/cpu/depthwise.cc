@@ -1,6 +1,6 @@
 // Depthwise convolutions: one channel and one filter to a group, so that channel c of dW is made of channel c of X and
-// of dY. Vectors run along the channels of both where they lie. For each output row the
-// kernel goes along runs of pixels that see X through the same taps; no tap ever meets the padding.
+// of dY. Vectors run along the channels of both where they lie, along one output row after the other; segments of a row
+// see X through the same columns of the filter, so that no tap ever meets the padding.
 #include "tf_ops/wgrad/cpu/depthwise.h"
 
 #include <algorithm>
@@ -9,6 +9,31 @@
 
 namespace wgrad {
 namespace {
+
+// The rounding error of a chain of sums grows with its length: so many pixels are summed in registers, and so many rows
+// before their sum is added to the others.
+constexpr int64_t kMaxPixels = 256, kMaxRows = 256;
+
+int64_t Taps(const Problem& p) { return p.filter_height * p.filter_width; }
+
+// Most columns of one task.
+int64_t MaxColumns(const Problem& p, const DepthwisePlan& plan) {
+  return p.out_channels - (plan.column_tasks - 1) * plan.column_block;
+}
+
+struct WorkerBytes {
+  int64_t segments, row_sums;
+  int64_t total() const { return segments + row_sums; }
+};
+
+WorkerBytes WorkerBytesOf(const Problem& p, const DepthwisePlan& plan, int64_t sum_size) {
+  WorkerBytes bytes;
+  // The columns of the filter that see X change at most twice for each of them.
+  const int64_t segments = std::min(p.out_width, p.out_width / kMaxPixels + 2 * p.filter_width + 2);
+  bytes.segments = AlignedBytes(segments * static_cast<int64_t>(sizeof(Segment)));
+  bytes.row_sums = plan.rows_per_task > kMaxRows ? AlignedBytes(Taps(p) * MaxColumns(p, plan) * sum_size) : 0;
+  return bytes;
+}
 
 template <typename T>
 class Task {
@@ -20,19 +45,25 @@ class Task {
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
         all_sums_(sums),
-        segments_(reinterpret_cast<Segment*>(scratch)) {}
+        segments_(reinterpret_cast<Segment*>(scratch)),
+        row_sums_(reinterpret_cast<T*>(scratch + WorkerBytesOf(problem, plan_, sizeof(T)).segments)) {}
 
   void Run(int64_t task) {
     const int64_t column_task = task % plan_.column_tasks;
     const int64_t depth_slice = task / plan_.column_tasks;
     first_column_ = column_task * plan_.column_block;
     columns_ = column_task + 1 < plan_.column_tasks ? plan_.column_block : p_.out_channels - first_column_;
-    const int64_t taps = p_.filter_height * p_.filter_width;
-    sums_ = all_sums_ + depth_slice * taps * p_.out_channels + first_column_;
-    for (int64_t tap = 0; tap < taps; ++tap) std::fill_n(sums_ + tap * p_.out_channels, columns_, T(0));
     FindSegments();
-    const int64_t end = std::min(p_.batch * p_.out_height, (depth_slice + 1) * plan_.rows_per_task);
-    for (int64_t row = depth_slice * plan_.rows_per_task; row < end; ++row) MultiplyOutputRow(row);
+    T* slice_sums = all_sums_ + depth_slice * Taps(p_) * p_.out_channels + first_column_;
+    const int64_t first = depth_slice * plan_.rows_per_task;
+    const int64_t end = std::min(p_.batch * p_.out_height, first + plan_.rows_per_task);
+    SumRows(first, std::min(end, first + kMaxRows), p_.out_channels, slice_sums);
+    for (int64_t row = first + kMaxRows; row < end; row += kMaxRows) {
+      SumRows(row, std::min(end, row + kMaxRows), columns_, row_sums_);
+      for (int64_t tap = 0; tap < Taps(p_); ++tap) {
+        for (int64_t c = 0; c < columns_; ++c) slice_sums[tap * p_.out_channels + c] += row_sums_[tap * columns_ + c];
+      }
+    }
   }
 
  private:
@@ -52,6 +83,14 @@ class Task {
     }
   }
 
+  // The sums of a tap are sum_stride after those of the tap before.
+  void SumRows(int64_t first, int64_t end, int64_t sum_stride, T* sums) {
+    sums_ = sums;
+    sum_stride_ = sum_stride;
+    for (int64_t tap = 0; tap < Taps(p_); ++tap) std::fill_n(sums + tap * sum_stride, columns_, T(0));
+    for (int64_t row = first; row < end; ++row) MultiplyOutputRow(row);
+  }
+
   void MultiplyOutputRow(int64_t row) {
     const int64_t n = row / p_.out_height, oh = row % p_.out_height;
     const int64_t top = oh * p_.stride_height - p_.pad_top;
@@ -62,10 +101,11 @@ class Task {
     run.rows = rows.end - rows.begin;
     run.x_step = p_.stride_width * p_.in_channels;
     run.dy_step = p_.out_channels;
-    run.row_step = p_.dilation_height * p_.in_width * p_.in_channels;
-    run.column_step = p_.dilation_width * p_.in_channels;
-    run.sum_row_stride = p_.filter_width * p_.out_channels;
-    run.sum_stride = p_.out_channels;
+    // A single row or column has no dilation, whatever the attribute says: it may be 2^31 - 1.
+    run.row_step = p_.filter_height > 1 ? p_.dilation_height * p_.in_width * p_.in_channels : 0;
+    run.column_step = p_.filter_width > 1 ? p_.dilation_width * p_.in_channels : 0;
+    run.sum_row_stride = p_.filter_width * sum_stride_;
+    run.sum_stride = sum_stride_;
     run.x_ahead = p_.stride_height * p_.in_width * p_.in_channels;
     run.dy_ahead = p_.out_width * p_.out_channels;
     run.new_rows = CeilDiv(p_.stride_height, p_.dilation_height);
@@ -92,13 +132,10 @@ class Task {
       const int64_t pixel = x_pixel + kw * p_.dilation_width;
       run->first_column = kw;
       kernels_[count](*run, input_ + (pixel * p_.in_channels + first_column_) * size, dy,
-                      sums_ + (kh * p_.filter_width + kw) * p_.out_channels);
+                      sums_ + (kh * p_.filter_width + kw) * sum_stride_);
       kw += count;
     }
   }
-
-  // The rounding error of a chain of sums grows with its length.
-  static constexpr int64_t kMaxPixels = 256;
 
   const Problem& p_;
   const DepthwisePlan& plan_;
@@ -108,8 +145,10 @@ class Task {
   T* all_sums_;
   Segment* segments_;
   int64_t segment_count_;
+  T* row_sums_;
   int64_t first_column_, columns_;
   T* sums_;
+  int64_t sum_stride_;
 };
 
 }  // namespace
@@ -132,17 +171,15 @@ void PlanDepthwise(const Problem& p, Plan* plan) {
   d.depth_slices = CeilDiv(output_rows, d.rows_per_task);
   plan->tasks = d.depth_slices * d.column_tasks;
   plan->shared_bytes = AlignedBytes(d.depth_slices * sum_bytes);
-  plan->worker_bytes = AlignedBytes(p.out_width * static_cast<int64_t>(sizeof(Segment)));
+  plan->worker_bytes = WorkerBytesOf(p, d, sum_size).total();
 }
 
-bool RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+void RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                   void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const DepthwisePlan& blocking = plan.depthwise;
-  const SumLayout layout = {problem.filter_height * problem.filter_width, 1, problem.out_channels,
-                            problem.out_channels};
+  const SumLayout layout = {Taps(problem), 1, problem.out_channels, problem.out_channels};
   const auto run = problem.dtype == DataType::kFloat64 ? SumTasks<Task<double>, double> : SumTasks<Task<float>, float>;
   run(problem, plan, layout, blocking.depth_slices, input, out_backprop, filter_backprop, shared, workers, executor);
-  return true;
 }
 
 }  // namespace wgrad

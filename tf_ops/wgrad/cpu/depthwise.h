@@ -10,9 +10,9 @@ namespace wgrad {
 // have at least one vector of channels.
 void PlanDepthwise(const Problem& problem, Plan* plan);
 
-// NHWC only. Returns true: every Inf and NaN of dW is one of the definition. `shared` and `workers`
-// (plan.worker_bytes for each worker) are 64-byte aligned.
-bool RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+// NHWC only. Every Inf and NaN of dW is one of the definition. `shared` and `workers` (plan.worker_bytes for each
+// worker) are 64-byte aligned.
+void RunDepthwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                   void* filter_backprop, char* shared, char* workers, Executor* executor);
 
 }  // namespace wgrad

@@ -95,6 +95,7 @@ void MultiplyRun(const PixelRun& run, const void* x_pixel, const void* dy_pixel,
   row.rows = 1;
   row.sum_stride = kLanes<T>;
   for (int64_t r = 0; r < run.rows; ++r) {
+    row.new_rows = r + run.new_rows >= run.rows ? 1 : 0;
     T row_sums[kColumns * kLanes<T>] = {};
     SumRows<Source, T, kColumns, 1>(row, x + r * run.row_step + last, dy + last, row_sums);
     for (int k = 0; k < kColumns; ++k) {

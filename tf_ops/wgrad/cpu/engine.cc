@@ -44,7 +44,7 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
       if (plan.strips) {
         *exact = RunThinGroups(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else {
-        *exact = RunDepthwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+        RunDepthwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       }
       break;
     default:

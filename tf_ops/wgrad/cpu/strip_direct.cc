@@ -246,7 +246,8 @@ bool RunStripDirect(const Problem& problem, const Plan& plan, const void* input,
                     void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const StripDirectPlan& blocking = plan.strip_direct;
   const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
-  const auto run = problem.dtype == DataType::kFloat64 ? SumTasks<Task<double>, double> : SumTasks<Task<float>, float>;
+  const auto run =
+      problem.dtype == DataType::kFloat64 ? SumTasksChecked<Task<double>, double> : SumTasksChecked<Task<float>, float>;
   return run(problem, plan, layout, blocking.depth_slices, input, out_backprop, filter_backprop, shared, workers,
              executor);
 }

@@ -262,9 +262,10 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.tiles_width = CeilDiv(CeilDiv(p.out_width, p.dilation_width), kOutputTile);
   w.tiles = p.batch * w.phases_height * w.phases_width * w.tiles_height * w.tiles_width;
 
-  // Up to 128 x 128 channels a worker can hold all 36 products itself.
+  // A worker can hold the 36 products of up to 128 x 128 channels itself, or the 81 of 90 x 90.
   constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
-  w.shared_transforms = w.products * p.in_channels * p.out_channels * sum_size > kProductBytes;
+  w.shared_transforms = w.products * p.in_channels * p.out_channels * sum_size > kProductBytes ||
+                        w.products * (kMaxRun + 1) * (p.in_channels + p.out_channels) * sum_size > kTransformBytes;
   int64_t max_chunk = kMaxRun;
   if (w.shared_transforms) {
     max_chunk = std::clamp<int64_t>(kTransformBytes / (w.products * (p.in_channels + p.out_channels) * sum_size), 1,

@@ -6,7 +6,7 @@
 
 namespace wgrad {
 
-// Fills plan->winograd and the workspace sizes; `problem` is 3 x 3, stride 1, one group.
+// Fills plan->winograd and the workspace sizes; `problem` is 3 x 3, stride 1 or 2, one group.
 void PlanWinograd(const Problem& problem, const Isa& isa, Plan* plan);
 
 // NHWC only. Returns whether dW is finite; if not, other elements than those of the definition may be Inf or NaN.
