@@ -118,6 +118,14 @@ MODELS: dict[str, tuple[Layer, ...]] = {
         _resnext("5_3x3s2", 14, 1024, stride=2),
         _resnext("5_3x3", 7, 1024, count=2),
     ),
+    "efficientnet_b0": (
+        _depthwise("3a", 56, 144, 5, stride=2),
+        _depthwise("3b", 28, 240, 5),
+        _depthwise("5a", 14, 480, 5),
+        _depthwise("5b", 14, 672, 5, count=2),
+        _depthwise("6a", 14, 672, 5, stride=2),
+        _depthwise("6b", 7, 1152, 5, count=3),
+    ),
     # DeepLab v3's atrous spatial pyramid pooling for images of 513x513 at output stride 16.
     "deeplab_aspp": tuple(Layer(f"rate {rate}", 33, 2048, 256, 3, dilation=rate) for rate in (6, 12, 18)),
     # Padded, half as wide as the first one, for images of 256x256. An up-convolution's filter gradient is that of the
@@ -144,23 +152,15 @@ MODELS: dict[str, tuple[Layer, ...]] = {
         Layer("classes", 256, 32, 2, 1),
     ),
     # The 5x5 depthwise layers of EfficientNet-B0.
-    "efficientnet_b0": (
-        _depthwise("3a", 56, 144, 5, stride=2),
-        _depthwise("3b", 28, 240, 5),
-        _depthwise("5a", 14, 480, 5),
-        _depthwise("5b", 14, 672, 5, count=2),
-        _depthwise("6a", 14, 672, 5, stride=2),
-        _depthwise("6b", 7, 1152, 5, count=3),
-    ),
 }
 TITLES = {
     "resnet50": "ResNet-50",
     "vgg16": "VGG-16",
     "mobilenet_v2": "MobileNet-V2, depthwise 3x3",
     "resnext50": "ResNeXt-50, 32 groups",
+    "efficientnet_b0": "EfficientNet-B0, depthwise 5x5",
     "deeplab_aspp": "DeepLab v3 ASPP, dilated",
     "unet": "U-Net, 32 to 512 channels",
-    "efficientnet_b0": "EfficientNet-B0, depthwise 5x5",
 }
 # One whose layers are done in no time, to try the harness with.
 TINY = {"tiny": (Layer("3x3", 8, 3, 4, 3), Layer("2x2s2", 8, 4, 6, 2, 2))}
