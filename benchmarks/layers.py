@@ -118,6 +118,7 @@ MODELS: dict[str, tuple[Layer, ...]] = {
         _resnext("5_3x3s2", 14, 1024, stride=2),
         _resnext("5_3x3", 7, 1024, count=2),
     ),
+    # The 5x5 depthwise layers of EfficientNet-B0.
     "efficientnet_b0": (
         _depthwise("3a", 56, 144, 5, stride=2),
         _depthwise("3b", 28, 240, 5),
@@ -151,7 +152,6 @@ MODELS: dict[str, tuple[Layer, ...]] = {
         Layer("up1_1", 256, 64, 32, 3),
         Layer("classes", 256, 32, 2, 1),
     ),
-    # The 5x5 depthwise layers of EfficientNet-B0.
 }
 TITLES = {
     "resnet50": "ResNet-50",
