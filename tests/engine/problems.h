@@ -48,6 +48,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 12, 5, 9, 11, 4, 1, 2, 1),      // fused columns in unequal slices
       Square(2, 20, 15, 12, 5, 1, 1, 2, 1),     // fused columns, several strips
       Square(1, 20, 300, 20, 5, 1, 1, 2, 1),    // strips of several channel blocks, the last one ragged
+      Square(1, 71, 33, 1, 3, 3, 1, 1, 1),      // strips of several channel blocks that follow each other in one task
       Square(2, 16, 96, 96, 3, 1, 1, 1, 4),     // strips of groups side by side
       Square(1, 17, 74, 34, 3, 1, 1, 1, 2),     // strips of groups with ragged panels
       Square(1, 19, 40, 200, 3, 2, 1, 1, 5),    // strips of groups with more columns than one panel

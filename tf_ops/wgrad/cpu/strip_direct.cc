@@ -79,7 +79,7 @@ class Task {
         index_[i] = static_cast<int32_t>(row * p_.stride_height * PaddedWidth(p_) + ow * p_.stride_width);
       }
     }
-    ClearInput();
+    channels_ = 0;
     const int64_t begin = depth_slice * plan_.strips_per_slice;
     const int64_t end = std::min(plan_.strips, begin + plan_.strips_per_slice);
     for (int64_t i = begin; i < end; ++i) {
@@ -97,8 +97,8 @@ class Task {
 
   // The groups' channels lie side by side, in X as in the panels.
   void PackInput(const Strip& strip, int64_t first_channel, int64_t channels) {
-    // The last panel is narrower, and finds its padding where other blocks have pixels.
-    if (plan_.channel_block < p_.filter_channels && channels % plan_.panel_channels != 0) ClearInput();
+    // Panels of a narrower block find their padding where those of the others have pixels, and the other way round.
+    if (channels != channels_) ClearInput();
     channels_ = channels;
     const int64_t all_channels = groups_ * channels;
     const int64_t first = first_group_ * p_.filter_channels + first_channel;
