@@ -75,6 +75,7 @@ void TestForced() {
   const Status status = MakePlan(strided, Algorithm::kWinograd, Portable(), &plan);
   CHECK_TRUE(status.code() == Code::kInvalidArgument);
   CHECK_EQ(status.message(), "algorithm 'winograd' cannot compute this problem: the stride is not 1 or 2");
+  CHECK_TRUE(!MakePlan(Square(1, 2, 1, 1, 3, 1, 2, 40, 1), Algorithm::kWinograd, Portable(), &plan).ok());
   // Forced, it runs where it would not pay.
   CHECK_TRUE(PlanOf(Square(1, 7, 64, 64, 3, 1, 1, 1, 1), Algorithm::kWinograd).algorithm == Algorithm::kWinograd);
 

@@ -67,6 +67,12 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   if (p.filter_height != 3 || p.filter_width != 3) return "the filter is not 3 x 3";
   if (p.stride_height != p.stride_width || p.stride_height > kMaxWinogradStride) return "the stride is not 1 or 2";
   if (p.groups != 1) return "the problem is grouped";
+  // The transforms mix all pixels of a tile: where next to none of dY meets X, rounding errors of what meets the
+  // padding would drown the rest.
+  constexpr double kFewestTaps = 0.1;
+  if (PixelTaps(p) < kFewestTaps * 9 * static_cast<double>(p.out_height * p.out_width)) {
+    return "almost all taps fall into the padding";
+  }
   // The transforms work on whole vectors of channels: at 1 channel they only keep up with the direct algorithm, at 3
   // they are 1.2 times as fast.
   if (!forced && p.in_channels < 3) return "the transforms would work on vectors of almost no channels";
