@@ -117,6 +117,8 @@ void TestHuge() {
   Problem wide = Square(1, 3, 32, 64, 3, 1, 1, 1, 32);
   wide.in_width = wide.out_width = 1 << 20;
   CHECK_EQ(Chosen(wide), "direct");
+  wide.out_channels = 32;  // in place
+  CHECK_EQ(Chosen(wide), "depthwise");
   Problem beyond = Square(1, 1, 2, 2, 3, 1, 1, 1, 2);
   beyond.in_width = beyond.out_width = int64_t{1} << 57;
   beyond.stride_height = beyond.dilation_height = 101;

@@ -42,8 +42,7 @@ inline int64_t DepthSlices(int64_t wanted_tasks, int64_t blocks, int64_t sum_byt
   return std::min({wanted_tasks, blocks, std::max<int64_t>(1, kPartialBytes / sum_bytes)});
 }
 
-// Multiplies one packed slice of A (`rows` columns of a) by all panels of B: tile by tile, the rows in near-equal
-// shares so that no tile is thin.
+// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile.
 template <typename T>
 inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t depth, const T* a, int64_t a_stride,
                           int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,
@@ -51,13 +50,10 @@ inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t de
   const int64_t panel_width = kMaxVectors * kernels.lanes;
   for (int64_t column = 0; column < columns; column += panel_width) {
     const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);
-    int64_t tiles = CeilDiv(rows, kernels.max_rows[vectors]);
-    for (int64_t row = 0; row < rows; --tiles) {
-      const int64_t tile_rows = CeilDiv(rows - row, tiles);
+    ForEachShare(rows, kernels.max_rows[vectors], [&](int64_t row, int64_t tile_rows) {
       kernels.micro[indexed][vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, index,
                                                  sums + row * sum_stride + column, sum_stride, accumulate);
-      row += tile_rows;
-    }
+    });
   }
 }
 

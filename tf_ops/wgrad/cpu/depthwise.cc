@@ -126,15 +126,12 @@ class Task {
   void MultiplyRun(PixelRun* run, int64_t x_pixel, int64_t dy_pixel, int64_t kh) {
     const int64_t size = ElementSize(p_.dtype);
     const char* dy = out_backprop_ + (dy_pixel * p_.out_channels + first_column_) * size;
-    int64_t shares = CeilDiv(p_.filter_width, kMaxRunColumns);
-    for (int64_t kw = 0; kw < p_.filter_width; --shares) {
-      const int64_t count = CeilDiv(p_.filter_width - kw, shares);
+    ForEachShare(p_.filter_width, kMaxRunColumns, [&](int64_t kw, int64_t count) {
       const int64_t pixel = x_pixel + kw * p_.dilation_width;
       run->first_column = kw;
       kernels_[count](*run, input_ + (pixel * p_.in_channels + first_column_) * size, dy,
                       sums_ + (kh * p_.filter_width + kw) * sum_stride_);
-      kw += count;
-    }
+    });
   }
 
   const Problem& p_;
@@ -154,7 +151,7 @@ class Task {
 }  // namespace
 
 void PlanDepthwise(const Problem& p, Plan* plan) {
-  const int64_t sum_size = p.dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float);
+  const int64_t sum_size = SumSize(p.dtype);
   DepthwisePlan& d = plan->depthwise;
   // Runs of 1 KiB of each pixel's channels keep the memory busy, and tasks that share out the channels need no partial
   // sums. Of large images the rows that one output row reads would not stay in the second-level cache.

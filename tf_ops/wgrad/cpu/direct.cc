@@ -165,10 +165,8 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
 }  // namespace
 
 void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
-  const bool is_double = p.dtype == DataType::kFloat64;
-  const bool same_type = is_double || p.dtype == DataType::kFloat32;
-  const int64_t sum_size = is_double ? sizeof(double) : sizeof(float);
-  const int64_t lanes = isa.vector_bytes / sum_size;
+  const bool same_type = SumsInItsType(p.dtype);
+  const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   DirectPlan& d = plan->direct;
   d.bf16_pairs = bf16_pairs;
   d.taps = p.filter_height * p.filter_width;

@@ -24,6 +24,15 @@ const Kernels<T>& KernelsOf(const Isa& isa) {
   }
 }
 
+// All types but float64 are summed in float32.
+inline int64_t SumSize(DataType dtype) { return dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float); }
+
+// Whether the sums are of dW's own type.
+inline bool SumsInItsType(DataType dtype) { return ElementSize(dtype) == SumSize(dtype); }
+
+// Sums in one vector.
+inline int64_t Lanes(DataType dtype, const Isa& isa) { return isa.vector_bytes / SumSize(dtype); }
+
 }  // namespace wgrad
 
 #endif  // TF_OPS_WGRAD_CPU_ISA_H_

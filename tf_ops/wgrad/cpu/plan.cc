@@ -84,14 +84,10 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   return nullptr;
 }
 
-int64_t Lanes(const Problem& p, const Isa& isa) {
-  return isa.vector_bytes / (p.dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float));
-}
-
 const char* Depthwise(const Problem& p, const Isa& isa, bool, Plan* plan) {
   if (IsEmpty(p)) return "there is nothing to sum";
   if (p.filter_channels > 1 || p.out_channels > p.groups) return "a group has more than one channel or filter";
-  if (p.out_channels < Lanes(p, isa)) return "the channels do not fill a vector";
+  if (p.out_channels < Lanes(p.dtype, isa)) return "the channels do not fill a vector";
   if (!StripIsReachable(p)) return kReachesTooFar;
   plan->reason = "one channel and one filter to a group: multiplied row by row where they lie";
   PlanDepthwise(p, plan);
@@ -102,7 +98,7 @@ const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan
   if (IsEmpty(p)) return "there is nothing to sum";
   if (p.groups == 1) return "the problem has one group";
   // Groups of 8 x 8 channels, which fill a vector: 25 GFLOP/s directly, 12 here.
-  if (!forced && p.filter_channels >= 4 && p.out_channels / p.groups >= Lanes(p, isa)) {
+  if (!forced && p.filter_channels >= 4 && p.out_channels / p.groups >= Lanes(p.dtype, isa)) {
     return "each group fills the direct algorithm's vectors";
   }
   if (!StripIsReachable(p)) return kReachesTooFar;

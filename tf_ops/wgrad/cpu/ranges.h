@@ -1,4 +1,4 @@
-// Which outputs see the inside of the input through one filter tap.
+// Ranges: the outputs that see the inside of the input through one filter tap, and shares of a range.
 #ifndef TF_OPS_WGRAD_CPU_RANGES_H_
 #define TF_OPS_WGRAD_CPU_RANGES_H_
 
@@ -18,6 +18,17 @@ inline Range OutputsInside(int64_t offset, int64_t stride, int64_t in, int64_t o
   const int64_t begin = std::clamp<int64_t>(CeilDiv(-offset, stride), 0, out);
   const int64_t end = std::clamp<int64_t>(CeilDiv(in - offset, stride), begin, out);
   return {begin, end};
+}
+
+// Calls run(first, count) for near-equal shares of [0, total), each of at most `most`, so that none is thin.
+template <typename Run>
+inline void ForEachShare(int64_t total, int64_t most, const Run& run) {
+  int64_t shares = CeilDiv(total, most);
+  for (int64_t first = 0; first < total; --shares) {
+    const int64_t count = CeilDiv(total - first, shares);
+    run(first, count);
+    first += count;
+  }
 }
 
 }  // namespace wgrad

@@ -192,8 +192,7 @@ class Task {
 }  // namespace
 
 void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
-  const int64_t sum_size = p.dtype == DataType::kFloat64 ? sizeof(double) : sizeof(float);
-  const int64_t lanes = isa.vector_bytes / sum_size;
+  const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   StripDirectPlan& s = plan->strip_direct;
   constexpr int64_t kFewChannels = 16;
   s.fuse_columns = p.dilation_width == 1 && p.filter_width > 1 && p.filter_channels < kFewChannels;

@@ -132,15 +132,11 @@ class Task {
     const T* dy = dy_ + column * output_pitch_ + row * p_.out_width * kernels_.lanes;
     for (int64_t c = 0; c < p_.filter_channels; ++c) {
       const T* x = InputPanel(column) + row * region.x_row_step + c * kernels_.lanes;
-      const int64_t taps = p_.filter_height * p_.filter_width;
-      int64_t shares = CeilDiv(taps, kMaxTaps);
-      for (int64_t first = 0; first < taps; --shares) {
-        const int64_t count = CeilDiv(taps - first, shares);
+      ForEachShare(p_.filter_height * p_.filter_width, kMaxTaps, [&](int64_t first, int64_t count) {
         T* sums = sums_ + (first * p_.filter_channels + c) * plan_.padded_columns + column;
         kernels_.multiply_taps[count](region, x, p_.stride_width * pixel_, taps_ + first, dy,
                                       p_.filter_channels * plan_.padded_columns, sums);
-        first += count;
-      }
+      });
     }
   }
 
@@ -166,9 +162,7 @@ class Task {
 }  // namespace
 
 void PlanThinGroups(const Problem& p, const Isa& isa, Plan* plan) {
-  const bool is_double = p.dtype == DataType::kFloat64;
-  const int64_t sum_size = is_double ? sizeof(double) : sizeof(float);
-  const int64_t lanes = isa.vector_bytes / sum_size;
+  const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   ThinGroupsPlan& g = plan->thin_groups;
   g.padded_columns = RoundUp(p.out_channels, lanes);
   // Long runs of each pixel's channels keep the memory busy: copying 14 MB of 144 channels from beyond the caches ran

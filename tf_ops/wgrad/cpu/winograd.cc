@@ -25,24 +25,22 @@ constexpr int64_t Products(int64_t stride) { return InputTile(stride) * InputTil
 // Where the parts of the scratch memory lie, in elements of the accumulator; one chunk's transforms and one block's
 // products.
 struct Sizes {
-  int64_t points;
   int64_t pitch;  // tiles, odd so that the panels start in different cache sets
   int64_t u_plane, v_plane;
   int64_t product_columns, product_plane;
-
-  int64_t transforms() const { return points * (u_plane + v_plane); }
-  int64_t products() const { return points * product_plane; }
+  int64_t transforms, products;
 };
 
 Sizes SizesOf(const Problem& p, const WinogradPlan& plan, int64_t lanes) {
   Sizes s;
-  s.points = plan.products;
   s.pitch = plan.chunk_tiles | 1;
   s.u_plane = s.pitch * RoundUp(p.in_channels, lanes);
   s.v_plane = s.pitch * RoundUp(p.out_channels, lanes);
   s.product_columns = RoundUp(plan.column_block, lanes);
   // One line more, so that the sums of an element do not share a cache set.
   s.product_plane = RoundUp(plan.row_block * s.product_columns, kSliceRows) + kSliceRows;
+  s.transforms = plan.products * (s.u_plane + s.v_plane);
+  s.products = plan.products * s.product_plane;
   return s;
 }
 
@@ -66,8 +64,8 @@ class Winograd {
   void RunChunksPerTask(char* workers, size_t worker_bytes, Executor* executor) const {
     executor->Run(plan_.partial_sums, [&](int64_t task, int worker) {
       T* u = reinterpret_cast<T*>(workers + worker * worker_bytes);
-      T* v = u + sizes_.points * sizes_.u_plane;
-      T* products = v + sizes_.points * sizes_.v_plane;
+      T* v = u + plan_.products * sizes_.u_plane;
+      T* products = v + plan_.products * sizes_.v_plane;
       const int64_t first_chunk = task * plan_.chunks_per_task;
       const int64_t end_chunk = std::min(plan_.chunks, first_chunk + plan_.chunks_per_task);
       for (int64_t chunk = first_chunk; chunk < end_chunk; ++chunk) {
@@ -83,7 +81,7 @@ class Winograd {
 
   // All workers transform one chunk, then each multiplies blocks of dW.
   void RunSharedTransforms(T* u, char* workers, size_t worker_bytes, Executor* executor) const {
-    T* v = u + sizes_.points * sizes_.u_plane;
+    T* v = u + plan_.products * sizes_.u_plane;
     constexpr int64_t kTilesPerTask = 4;
     const int64_t row_blocks = CeilDiv(p_.in_channels, plan_.row_block);
     const int64_t column_blocks = CeilDiv(p_.out_channels, plan_.column_block);
@@ -163,7 +161,7 @@ class Winograd {
   }
 
   void Multiply(const T* u, const T* v, int64_t tiles, const Block& block, bool accumulate, T* products) const {
-    for (int64_t point = 0; point < sizes_.points; ++point) {
+    for (int64_t point = 0; point < plan_.products; ++point) {
       const T* a = u + point * sizes_.u_plane;
       const T* b = v + point * sizes_.v_plane;
       T* product = products + point * sizes_.product_plane;
@@ -217,7 +215,7 @@ SharedBytes SharedBytesOf(const Problem& p, const WinogradPlan& plan, int64_t la
   bytes.zeros = AlignedBytes(std::max(p.in_channels, p.out_channels) * sum_size);
   bytes.b_rows = AlignedBytes(plan.chunk_tiles * sizeof(int32_t));
   bytes.sums = plan.in_place ? 0 : AlignedBytes(plan.partial_sums * FilterElements(p) * sum_size);
-  bytes.transforms = plan.shared_transforms ? AlignedBytes(SizesOf(p, plan, lanes).transforms() * sum_size) : 0;
+  bytes.transforms = plan.shared_transforms ? AlignedBytes(SizesOf(p, plan, lanes).transforms * sum_size) : 0;
   return bytes;
 }
 
@@ -251,9 +249,7 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
 }  // namespace
 
 void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
-  const bool is_double = p.dtype == DataType::kFloat64;
-  const int64_t sum_size = is_double ? sizeof(double) : sizeof(float);
-  const int64_t lanes = isa.vector_bytes / sum_size;
+  const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   WinogradPlan& w = plan->winograd;
   w.products = Products(p.stride_height);
   w.phases_height = std::min(p.dilation_height, p.out_height);
@@ -288,13 +284,13 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
     w.chunks_per_task = CeilDiv(w.chunks, std::min(kMaxTasks, affordable));
     w.partial_sums = CeilDiv(w.chunks, w.chunks_per_task);
   }
-  w.in_place = w.partial_sums == 1 && (p.dtype == DataType::kFloat32 || is_double);
+  w.in_place = w.partial_sums == 1 && SumsInItsType(p.dtype);
 
   plan->tasks = w.shared_transforms ? CeilDiv(p.in_channels, w.row_block) * CeilDiv(p.out_channels, w.column_block)
                                     : w.partial_sums;
   const Sizes sizes = SizesOf(p, w, lanes);
   plan->shared_bytes = SharedBytesOf(p, w, lanes, sum_size).total();
-  plan->worker_bytes = AlignedBytes((sizes.products() + (w.shared_transforms ? 0 : sizes.transforms())) * sum_size);
+  plan->worker_bytes = AlignedBytes((sizes.products + (w.shared_transforms ? 0 : sizes.transforms)) * sum_size);
 }
 
 bool RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,

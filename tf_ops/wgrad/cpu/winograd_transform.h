@@ -26,21 +26,39 @@ struct Points {
   static constexpr T kScaleP = T(-81) / 130, kScaleQ = T(8) / 65;
 };
 
+// u[0..3]: the rows of B^T for the points +-2/3 and +-3/2, of four elements of x one or two apart.
+template <typename T>
+inline void TransformToPoints(Vector<T> x0, Vector<T> x1, Vector<T> x2, Vector<T> x3, Vector<T>* u) {
+  using P = Points<T>;
+  const Vector<T> even_p = x3 - P::kQ2 * x1, odd_p = P::kP * (x2 - P::kQ2 * x0);
+  const Vector<T> even_q = x3 - P::kP2 * x1, odd_q = P::kQ * (x2 - P::kP2 * x0);
+  u[0] = even_p + odd_p;
+  u[1] = even_p - odd_p;
+  u[2] = even_q + odd_q;
+  u[3] = even_q - odd_q;
+}
+
 // B^T.
 template <typename T>
 struct InputTransform {
   static constexpr int kFrom = 6, kTo = 6;
   static void Apply(const Vector<T>* x, Vector<T>* u) {
-    using P = Points<T>;
-    const Vector<T> even_p = x[4] - P::kQ2 * x[2], odd_p = P::kP * (x[3] - P::kQ2 * x[1]);
-    const Vector<T> even_q = x[4] - P::kP2 * x[2], odd_q = P::kQ * (x[3] - P::kP2 * x[1]);
-    u[0] = x[0] + x[4] - P::kSum * x[2];
-    u[1] = even_p + odd_p;
-    u[2] = even_p - odd_p;
-    u[3] = even_q + odd_q;
-    u[4] = even_q - odd_q;
-    u[5] = x[1] + x[5] - P::kSum * x[3];
+    u[0] = x[0] + x[4] - Points<T>::kSum * x[2];
+    TransformToPoints<T>(x[1], x[2], x[3], x[4], u + 1);
+    u[5] = x[1] + x[5] - Points<T>::kSum * x[3];
   }
+};
+
+// d at +-2/3 and +-3/2: the even powers' part and the odd powers'.
+template <typename T>
+struct Evaluation {
+  Evaluation(const Vector<T>* d, T scale_p, T scale_q)
+      : even_p(scale_p * (d[0] + Points<T>::kP2 * d[2])),
+        odd_p(scale_p * Points<T>::kP * (d[1] + Points<T>::kP2 * d[3])),
+        even_q(scale_q * (d[0] + Points<T>::kQ2 * d[2])),
+        odd_q(scale_q * Points<T>::kQ * (d[1] + Points<T>::kQ2 * d[3])) {}
+
+  const Vector<T> even_p, odd_p, even_q, odd_q;
 };
 
 // G.
@@ -48,14 +66,12 @@ template <typename T>
 struct OutBackpropTransform {
   static constexpr int kFrom = 4, kTo = 6;
   static void Apply(const Vector<T>* d, Vector<T>* v) {
-    using P = Points<T>;
-    const Vector<T> even_p = P::kScaleP * (d[0] + P::kP2 * d[2]), odd_p = P::kScaleP * P::kP * (d[1] + P::kP2 * d[3]);
-    const Vector<T> even_q = P::kScaleQ * (d[0] + P::kQ2 * d[2]), odd_q = P::kScaleQ * P::kQ * (d[1] + P::kQ2 * d[3]);
+    const Evaluation<T> at(d, Points<T>::kScaleP, Points<T>::kScaleQ);
     v[0] = d[0];
-    v[1] = even_p + odd_p;
-    v[2] = even_p - odd_p;
-    v[3] = even_q + odd_q;
-    v[4] = even_q - odd_q;
+    v[1] = at.even_p + at.odd_p;
+    v[2] = at.even_p - at.odd_p;
+    v[3] = at.even_q + at.odd_q;
+    v[4] = at.even_q - at.odd_q;
     v[5] = d[3];
   }
 };
@@ -77,14 +93,8 @@ template <typename T>
 struct StridedInputTransform {
   static constexpr int kFrom = 9, kTo = 9;
   static void Apply(const Vector<T>* x, Vector<T>* u) {
-    using P = Points<T>;
-    const Vector<T> even_p = x[6] - P::kQ2 * x[2], odd_p = P::kP * (x[4] - P::kQ2 * x[0]);
-    const Vector<T> even_q = x[6] - P::kP2 * x[2], odd_q = P::kQ * (x[4] - P::kP2 * x[0]);
-    u[0] = even_p + odd_p;
-    u[1] = even_p - odd_p;
-    u[2] = even_q + odd_q;
-    u[3] = even_q - odd_q;
-    u[4] = x[0] + x[8] - P::kSum * x[4];
+    TransformToPoints<T>(x[0], x[2], x[4], x[6], u);
+    u[4] = x[0] + x[8] - Points<T>::kSum * x[4];
     u[5] = x[1];
     u[6] = x[3];
     u[7] = x[5];
@@ -92,18 +102,17 @@ struct StridedInputTransform {
   }
 };
 
+// Without the point 0 the denominators at the others lose a factor, and those at -2/3 and -3/2 change their sign.
 template <typename T>
 struct StridedOutBackpropTransform {
   static constexpr int kFrom = 4, kTo = 9;
   static void Apply(const Vector<T>* d, Vector<T>* v) {
     using P = Points<T>;
-    constexpr T kScaleP = P::kScaleP * P::kP, kScaleQ = P::kScaleQ * P::kQ;
-    const Vector<T> even_p = kScaleP * (d[0] + P::kP2 * d[2]), odd_p = kScaleP * P::kP * (d[1] + P::kP2 * d[3]);
-    const Vector<T> even_q = kScaleQ * (d[0] + P::kQ2 * d[2]), odd_q = kScaleQ * P::kQ * (d[1] + P::kQ2 * d[3]);
-    v[0] = odd_p + even_p;
-    v[1] = odd_p - even_p;
-    v[2] = odd_q + even_q;
-    v[3] = odd_q - even_q;
+    const Evaluation<T> at(d, P::kScaleP * P::kP, P::kScaleQ * P::kQ);
+    v[0] = at.odd_p + at.even_p;
+    v[1] = at.odd_p - at.even_p;
+    v[2] = at.odd_q + at.even_q;
+    v[3] = at.odd_q - at.even_q;
     v[4] = d[3];
     v[5] = d[0];
     v[6] = d[1];
