@@ -1,6 +1,7 @@
 // The direct algorithm, an implicit GEMM: for each filter tap, the pixels of X that the tap sees and the pixels of dY
-// they meet are packed into dense panels that stay in the caches, and the micro-kernel multiplies them. Pixels that the
-// tap sees in the padding are left out of the panels, unless bfloat16 is multiplied in pairs of pixels.
+// they meet are packed into dense panels that stay in the caches, and the micro-kernel multiplies them. X is packed
+// slice by slice and asked for one slice ahead. Pixels that the tap sees in the padding are left out of the panels,
+// unless bfloat16 is multiplied in pairs of pixels.
 #include "tf_ops/wgrad/cpu/direct.h"
 
 #include <algorithm>
@@ -25,11 +26,39 @@ struct WorkerBytes {
 
 WorkerBytes WorkerBytesOf(const DirectPlan& plan, int64_t sum_size) {
   WorkerBytes bytes;
-  bytes.a = plan.a_in_place ? 0 : AlignedBytes(Pitch(plan) * plan.row_block * sum_size);
+  bytes.a = plan.a_in_place ? 0 : AlignedBytes(Pitch(plan) * plan.slice_rows * sum_size);
   bytes.b = AlignedBytes(plan.group_block * Pitch(plan) * plan.column_block * sum_size);
   bytes.indices = AlignedBytes(plan.depth_block * sizeof(int32_t));
   bytes.offsets = AlignedBytes(plan.depth_block * sizeof(int64_t));
   return bytes;
+}
+
+// How tasks share out dW. Unlike the plan it may depend on the number of workers, because in what order a sum is added
+// does not depend on it.
+struct TaskGrid {
+  int64_t rows, columns;  // of one task
+  int64_t row_tasks, column_tasks, group_tasks, depth_slices;
+  int64_t tasks() const { return row_tasks * column_tasks * group_tasks * depth_slices; }
+};
+
+// About as many tasks as wanted. Those that split the columns each pack X anew, those that split the rows dY, which
+// they wait for: rows are split last. On two threads 128 columns were 5 to 10 % slower than 256.
+TaskGrid MakeTaskGrid(const DirectPlan& d, int64_t lanes, int64_t wanted_tasks) {
+  constexpr int64_t kMinColumns = 256, kMinRows = 64;
+  TaskGrid grid;
+  grid.group_tasks = d.group_tasks;
+  grid.depth_slices = d.depth_slices;
+  const int64_t output_tasks = CeilDiv(wanted_tasks, d.group_tasks * d.depth_slices);
+  const int64_t column_tasks =
+      std::max(CeilDiv(d.columns, d.column_block), std::min(output_tasks, d.columns / kMinColumns));
+  grid.columns = RoundUp(CeilDiv(d.columns, column_tasks), lanes);
+  grid.column_tasks = CeilDiv(d.columns, grid.columns);
+  const int64_t slices = CeilDiv(d.rows, d.slice_rows);
+  const int64_t row_tasks =
+      std::clamp<int64_t>(d.taps * d.rows / kMinRows, 1, std::min(slices, CeilDiv(output_tasks, grid.column_tasks)));
+  grid.rows = CeilDiv(slices, row_tasks) * d.slice_rows;
+  grid.row_tasks = CeilDiv(d.rows, grid.rows);
+  return grid;
 }
 
 // One call's state that does not change from task to task.
@@ -37,6 +66,7 @@ template <typename T>
 struct Direct {
   const Problem& p;
   const DirectPlan& plan;
+  const TaskGrid grid;
   const Kernels<T>& kernels;
   const char* input;
   const char* out_backprop;
@@ -59,15 +89,16 @@ class Task {
   }
 
   void Run(int64_t task) {
-    const int64_t row_task = task % plan_.row_tasks;
-    const int64_t column_task = (task /= plan_.row_tasks) % plan_.column_tasks;
-    const int64_t group_task = (task /= plan_.column_tasks) % plan_.group_tasks;
-    const int64_t depth_slice = task / plan_.group_tasks;
+    const TaskGrid& grid = d_.grid;
+    const int64_t row_task = task % grid.row_tasks;
+    const int64_t column_task = (task /= grid.row_tasks) % grid.column_tasks;
+    const int64_t group_task = (task /= grid.column_tasks) % grid.group_tasks;
+    const int64_t depth_slice = task / grid.group_tasks;
 
-    first_row_ = row_task * plan_.slices_per_task * plan_.slice_rows;
-    end_row_ = std::min(plan_.rows, first_row_ + plan_.slices_per_task * plan_.slice_rows);
-    first_column_ = column_task * plan_.column_block;
-    columns_ = std::min(plan_.columns - first_column_, plan_.column_block);
+    first_row_ = row_task * grid.rows;
+    end_row_ = std::min(plan_.rows, first_row_ + grid.rows);
+    first_column_ = column_task * grid.columns;
+    columns_ = std::min(plan_.columns - first_column_, grid.columns);
     first_group_ = group_task * plan_.group_block;
     end_group_ = std::min(p_.groups, first_group_ + plan_.group_block);
     slice_sums_ = d_.sums + depth_slice * plan_.taps * plan_.rows * d_.sum_columns;
@@ -88,8 +119,8 @@ class Task {
       const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
       find(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth, &pixels_);
       for (int64_t group = first_group_; group < end_group_; ++group) {
-        for (int64_t row = first_row_; row < end_row_; row += plan_.row_block) {
-          MultiplyRows(group, tap, row, std::min(plan_.row_block, end_row_ - row), accumulate);
+        for (int64_t row = first_row_; row < end_row_; row += plan_.slice_rows) {
+          MultiplyRows(group, tap, row, std::min(plan_.slice_rows, end_row_ - row), accumulate);
         }
       }
     }
@@ -102,21 +133,41 @@ class Task {
   }
 
   void MultiplyRows(int64_t group, int64_t tap, int64_t row, int64_t rows, bool accumulate) {
-    const char* from = d_.input + (InputChannel(group) + row) * d_.element_size;
+    const char* from = Input(group, row);
+    const T* a = a_;
+    int64_t a_stride = PanelStride(rows, plan_.slice_rows, d_.kernels.lanes);
+    if (plan_.a_in_place) {
+      a = reinterpret_cast<const T*>(from) + pixels_.offsets[0];
+      a_stride = p_.in_channels;
+    } else {
+      d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
+    }
     T* sums = slice_sums_ + (tap * plan_.rows + row) * d_.sum_columns + first_column_ +
               group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
-    if (!plan_.a_in_place) d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
-    for (int64_t i = 0; i < rows; i += plan_.slice_rows) {
-      const int64_t slice_rows = std::min(plan_.slice_rows, rows - i);
-      const T* a = plan_.a_in_place ? reinterpret_cast<const T*>(from) + pixels_.offsets[0] + i : a_ + i * pitch_;
-      const int64_t a_stride =
-          plan_.a_in_place ? p_.in_channels : PanelStride(slice_rows, plan_.slice_rows, d_.kernels.lanes);
-      MultiplySlice(d_.kernels, kIndexedB, PanelDepth(plan_, pixels_.count), a, a_stride, slice_rows, Panels(group),
-                    pitch_, columns_, pixels_.indices, sums + i * d_.sum_columns, d_.sum_columns, accumulate);
-    }
+    MultiplySlice(d_.kernels, kIndexedB, PanelDepth(plan_, pixels_.count), a, a_stride, rows, Panels(group), pitch_,
+                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, NextSlice(group, row, rows));
   }
 
-  int64_t InputChannel(int64_t group) const { return group * p_.filter_channels; }
+  // The slice after this one, but for that of another tap, which sees most of the same pixels.
+  Prefetch NextSlice(int64_t group, int64_t row, int64_t rows) const {
+    const char* next;
+    if (row + rows < end_row_) {
+      next = Input(group, row + rows);
+    } else if (group + 1 < end_group_) {
+      next = Input(group + 1, first_row_);
+    } else if (plan_.pointwise) {
+      next = Input(first_group_, first_row_) + plan_.depth_block * p_.in_channels * d_.element_size;
+    } else {
+      return Prefetch();
+    }
+    return Prefetch(next, pixels_.offsets, d_.element_size, pixels_.count, plan_.slice_rows * d_.element_size,
+                    Tiles(d_.kernels, rows, columns_));
+  }
+
+  // One channel of X, at the pixel that offsets count from.
+  const char* Input(int64_t group, int64_t row) const {
+    return d_.input + (group * p_.filter_channels + row) * d_.element_size;
+  }
   int64_t OutputChannel(int64_t group) const { return group * plan_.columns + first_column_; }
   T* Panels(int64_t group) const { return b_ + (group - first_group_) * pitch_ * plan_.column_block; }
 
@@ -144,8 +195,13 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
          char* shared, char* workers, Executor* executor) {
   const DirectPlan& blocking = plan.direct;
   const Kernels<T>& kernels = KernelsFor<T>(plan);
+  // Several tasks for each worker even out what else the processors do; a single one packs everything once.
+  constexpr int64_t kTasksPerWorker = 4;
+  const bool alone = executor->workers() == 1;
+  const int64_t wanted_tasks = alone ? 1 : std::min(plan.tasks, kTasksPerWorker * executor->workers());
   const Direct<T> direct = {problem,
                             blocking,
+                            MakeTaskGrid(blocking, kernels.lanes, wanted_tasks),
                             kernels,
                             static_cast<const char*>(input),
                             static_cast<const char*>(out_backprop),
@@ -153,7 +209,7 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
                             blocking.in_place ? problem.out_channels : problem.groups * blocking.padded_columns,
                             ElementSize(problem.dtype),
                             kernels.pack[static_cast<int>(problem.dtype)]};
-  executor->Run(plan.tasks,
+  executor->Run(direct.grid.tasks(),
                 [&](int64_t task, int worker) { Task<T>(direct, workers + worker * plan.worker_bytes).Run(task); });
   if (blocking.in_place) return true;
   const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
@@ -175,22 +231,16 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   d.padded_columns = RoundUp(d.columns, lanes);
 
   d.slice_rows = SliceRows(d.rows);
-  // Packing reads each pixel's channels in one run of up to 1 KiB, which the prefetchers follow; slices of 64 bytes
-  // each on their own ran 2_1x1a at 0.6 of the speed.
-  constexpr int64_t kRowBlock = 256;
-  d.row_block = d.rows <= kRowBlock ? RoundUp(d.rows, d.slice_rows) : kRowBlock / d.slice_rows * d.slice_rows;
+  d.pointwise = p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 &&
+                p.stride_width == 1 && p.in_height == p.out_height && p.in_width == p.out_width;
   // With few columns a packed element is used too seldom to pay for packing: 2_1x1c gains 8 % in place, 3_1x1a loses 4
   // %.
   constexpr int64_t kFewColumns = 64;
-  const bool pointwise = p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 &&
-                         p.stride_width == 1 && p.in_height == p.out_height && p.in_width == p.out_width;
-  d.a_in_place = pointwise && same_type && d.columns <= kFewColumns;
+  d.a_in_place = d.pointwise && same_type && d.columns <= kFewColumns;
 
   // 128 pixels of 512 floats are 256 KiB: B's panels stay in a second-level cache of 512 KiB while A streams past.
   constexpr int64_t kDepth = 128, kPanelRowBytes = 2048;
-  d.column_tasks = CeilDiv(d.padded_columns * sum_size, kPanelRowBytes);
-  d.column_block = RoundUp(CeilDiv(d.columns, d.column_tasks), lanes);
-  d.column_tasks = CeilDiv(d.columns, d.column_block);
+  d.column_block = RoundUp(CeilDiv(d.columns, CeilDiv(d.padded_columns * sum_size, kPanelRowBytes)), lanes);
   // Thin groups share a task, so that finding the pixels of a tap is paid once for all of them: as many as fill two
   // cache lines of X, which all taps then find in the first-level cache (eight times that costs ResNeXt's last stage 18
   // %).
@@ -204,18 +254,14 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const int64_t blocks = CeilDiv(pixels, d.depth_block);
 
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;
-  const int64_t depth_slices = DepthSlices(WantedTasks(p), blocks, sum_bytes);
-  d.blocks_per_slice = CeilDiv(blocks, depth_slices);
+  // Partial sums only for those tasks that dW itself does not offer: they cost memory, 1074 page faults and a fifth of
+  // the time of 4_1x1a where 4 MiB were mapped anew for each call.
+  d.depth_slices = 1;
+  const int64_t wanted_tasks = WantedTasks(p);
+  const int64_t output_tasks = MakeTaskGrid(d, lanes, wanted_tasks).tasks();
+  d.blocks_per_slice = CeilDiv(blocks, DepthSlices(CeilDiv(wanted_tasks, output_tasks), blocks, sum_bytes));
   d.depth_slices = CeilDiv(blocks, d.blocks_per_slice);
-  // A task packs its part of dY anew; 128 rows of work for each packed element keep that below 4 %.
-  constexpr int64_t kMinRows = 128;
-  const int64_t others = d.depth_slices * d.group_tasks * d.column_tasks;
-  const int64_t row_slices = CeilDiv(d.rows, d.slice_rows);
-  const int64_t row_tasks =
-      std::clamp<int64_t>(d.taps * d.rows / kMinRows, 1, std::min(CeilDiv(WantedTasks(p), others), row_slices));
-  d.slices_per_task = CeilDiv(row_slices, row_tasks);
-  d.row_tasks = CeilDiv(row_slices, d.slices_per_task);
-  plan->tasks = d.depth_slices * d.group_tasks * d.column_tasks * d.row_tasks;
+  plan->tasks = MakeTaskGrid(d, lanes, wanted_tasks).tasks();
 
   d.in_place = same_type && d.depth_slices == 1 && d.columns % lanes == 0;
   plan->shared_bytes = d.in_place ? 0 : AlignedBytes(d.depth_slices * sum_bytes);

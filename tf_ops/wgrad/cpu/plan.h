@@ -14,20 +14,19 @@ namespace wgrad {
 
 // Blocking of the direct algorithm: for each filter tap, dW (rows x columns) += A^T B over the output pixels.
 struct DirectPlan {
-  bool bf16_pairs;         // dot products of pairs of pixels, with zeros for those in the padding
-  bool a_in_place;         // X is read where it lies
-  bool in_place;           // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
-  int64_t taps, rows;      // per group
-  int64_t slice_rows;      // rows of one packed slice of A
-  int64_t row_block;       // rows of A packed at a time, whole slices
-  int64_t columns;         // of one group
-  int64_t padded_columns;  // columns rounded up to whole vectors
-  int64_t column_block;    // columns of one task, whole vectors
-  int64_t group_block;     // groups of one task
-  int64_t depth_block;     // pixels packed at a time
-  int64_t slices_per_task;
+  bool bf16_pairs;           // dot products of pairs of pixels, with zeros for those in the padding
+  bool pointwise;            // each output pixel sees the input pixel in its place
+  bool a_in_place;           // X is read where it lies
+  bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
+  int64_t taps, rows;        // per group
+  int64_t slice_rows;        // rows of one packed slice of A
+  int64_t columns;           // of one group
+  int64_t padded_columns;    // columns rounded up to whole vectors
+  int64_t column_block;      // most columns of one task, whole vectors
+  int64_t group_block;       // groups of one task
+  int64_t depth_block;       // pixels packed at a time
   int64_t blocks_per_slice;  // depth blocks of one partial sum
-  int64_t row_tasks, column_tasks, group_tasks, depth_slices;
+  int64_t group_tasks, depth_slices;
 };
 
 // Blocking of the direct algorithm on strips, whose pixels of X are packed once for all taps.
