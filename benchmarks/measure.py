@@ -12,7 +12,9 @@ from peak import Peak
 from results import LayerResult, Timing
 from worker import Task
 
-# A sample is the mean of as many calls as fit into this, and of at least one.
+# A sample is the mean of as many calls as fit into this, and of at least one. As many calls before it are not timed:
+# threads that have slept may wake on the processor of the thread that wakes them, and stay there for milliseconds. That
+# halved the speed of two threads of this plugin, and tells nothing about training, where call follows call.
 _SAMPLE_SECONDS = 0.01
 # Threads that have run out of work spin for a while, those of PyTorch (libgomp) for 9 ms: they shall not do so while the
 # next implementation is timed. The time of a thread that runs is counted in ticks of up to 4 ms.
@@ -71,6 +73,7 @@ def measure_layer(
         for name, implementation in running.items():
             announce(name)
             _wait_for_idle_threads()
+            _sample(implementation.run)
             samples[name].append(_sample(implementation.run))
     timings.update({name: Timing("measured", seconds, errors[name]) for name, seconds in samples.items()})
     return LayerResult(
