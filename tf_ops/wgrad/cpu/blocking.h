@@ -9,7 +9,6 @@
 #include "tf_ops/wgrad/cpu/engine.h"
 #include "tf_ops/wgrad/cpu/kernels.h"
 #include "tf_ops/wgrad/cpu/plan.h"
-#include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/ranges.h"
 
 namespace wgrad {
@@ -52,17 +51,17 @@ inline int64_t Tiles(const Kernels<T>& kernels, int64_t rows, int64_t columns) {
          (vectors == 0 ? 0 : CeilDiv(rows, kernels.max_rows[vectors]));
 }
 
-// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile, and asks for some of what
-// comes next before each tile.
-template <typename T>
+// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile; before_tile may ask for
+// memory that is needed later.
+template <typename T, typename BeforeTile>
 inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t depth, const T* a, int64_t a_stride,
                           int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,
-                          int64_t sum_stride, bool accumulate, Prefetch next = {}) {
+                          int64_t sum_stride, bool accumulate, const BeforeTile& before_tile) {
   const int64_t panel_width = kMaxVectors * kernels.lanes;
   for (int64_t column = 0; column < columns; column += panel_width) {
     const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);
     ForEachShare(rows, kernels.max_rows[vectors], [&](int64_t row, int64_t tile_rows) {
-      next.Some();
+      before_tile();
       kernels.micro[indexed][vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, index,
                                                  sums + row * sum_stride + column, sum_stride, accumulate);
     });

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
+#include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/tap_pixels.h"
 
 namespace wgrad {
@@ -103,17 +104,15 @@ class Task {
     end_group_ = std::min(p_.groups, first_group_ + plan_.group_block);
     slice_sums_ = d_.sums + depth_slice * plan_.taps * plan_.rows * d_.sum_columns;
 
-    const int64_t pixels = p_.batch * p_.out_height * p_.out_width;
     const int64_t slice_pixels = plan_.blocks_per_slice * plan_.depth_block;
     const int64_t begin = depth_slice * slice_pixels;
-    const int64_t end = std::min(pixels, begin + slice_pixels);
-    for (int64_t first = begin; first < end; first += plan_.depth_block) {
-      Block(first, std::min(plan_.depth_block, end - first), first != begin);
-    }
+    end_pixel_ = std::min(p_.batch * p_.out_height * p_.out_width, begin + slice_pixels);
+    for (int64_t first = begin; first < end_pixel_; first += plan_.depth_block) Block(first, first != begin);
   }
 
  private:
-  void Block(int64_t first_pixel, int64_t depth, bool accumulate) {
+  void Block(int64_t first_pixel, bool accumulate) {
+    const int64_t depth = std::min(plan_.depth_block, end_pixel_ - first_pixel);
     for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel, depth);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
       const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
@@ -127,9 +126,9 @@ class Task {
   }
 
   void PackB(int64_t group, int64_t first_pixel, int64_t depth) {
-    const char* from = d_.out_backprop + (first_pixel * p_.out_channels + OutputChannel(group)) * d_.element_size;
     for (int64_t i = 0; i < depth; ++i) pixels_.offsets[i] = i * p_.out_channels;
-    d_.pack(from, pixels_.offsets, depth, columns_, kMaxVectors * d_.kernels.lanes, pitch_, 0, Panels(group));
+    d_.pack(OutBackprop(group, first_pixel), pixels_.offsets, depth, columns_, kMaxVectors * d_.kernels.lanes, pitch_,
+            0, Panels(group));
   }
 
   void MultiplyRows(int64_t group, int64_t tap, int64_t row, int64_t rows, bool accumulate) {
@@ -144,8 +143,9 @@ class Task {
     }
     T* sums = slice_sums_ + (tap * plan_.rows + row) * d_.sum_columns + first_column_ +
               group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
+    Prefetch next_slice = NextSlice(group, row, rows);
     MultiplySlice(d_.kernels, kIndexedB, PanelDepth(plan_, pixels_.count), a, a_stride, rows, Panels(group), pitch_,
-                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, NextSlice(group, row, rows));
+                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, [&] { next_slice.Some(); });
   }
 
   // The slice after this one, but for that of another tap, which sees most of the same pixels.
@@ -168,7 +168,9 @@ class Task {
   const char* Input(int64_t group, int64_t row) const {
     return d_.input + (group * p_.filter_channels + row) * d_.element_size;
   }
-  int64_t OutputChannel(int64_t group) const { return group * plan_.columns + first_column_; }
+  const char* OutBackprop(int64_t group, int64_t pixel) const {
+    return d_.out_backprop + (pixel * p_.out_channels + group * plan_.columns + first_column_) * d_.element_size;
+  }
   T* Panels(int64_t group) const { return b_ + (group - first_group_) * pitch_ * plan_.column_block; }
 
   const Direct<T>& d_;
@@ -178,6 +180,7 @@ class Task {
   T* a_;
   T* b_;
   TapPixels pixels_;
+  int64_t end_pixel_;
   int64_t first_row_, end_row_, first_column_, columns_, first_group_, end_group_;
   T* slice_sums_;
 };

@@ -9,31 +9,39 @@
 
 namespace wgrad {
 
-// Runs of `bytes` bytes, each at first + offsets[i] * offset_bytes, to be asked for in about equal parts by `calls`
-// calls of Some: all at once would wait for a free line buffer.
+// Runs of `bytes` bytes, to be asked for in about equal parts by `calls` calls of Some: all at once would wait for free
+// line buffers.
 class Prefetch {
  public:
   Prefetch() = default;
-  Prefetch(const char* first, const int64_t* offsets, int64_t offset_bytes, int64_t count, int64_t bytes, int64_t calls)
+
+  // Run i is at first + offsets[i] * offset_bytes.
+  Prefetch(const char* first, const int64_t* offsets, int64_t offset_bytes, int64_t runs, int64_t bytes, int64_t calls)
       : first_(first),
         offsets_(offsets),
         offset_bytes_(offset_bytes),
-        count_(count),
+        runs_(runs),
         bytes_(bytes),
-        step_(CeilDiv(count, calls)) {}
+        lines_per_call_(CeilDiv(runs * CeilDiv(bytes, kLine), calls)) {}
 
   void Some() {
-    constexpr int64_t kLine = 64;
-    for (const int64_t end = std::min(count_, done_ + step_); done_ < end; ++done_) {
-      const char* run = first_ + offsets_[done_] * offset_bytes_;
-      for (int64_t byte = 0; byte < bytes_; byte += kLine) __builtin_prefetch(run + byte);
+    for (int64_t line = 0; line < lines_per_call_ && run_ < runs_; ++line) {
+      __builtin_prefetch(first_ + offsets_[run_] * offset_bytes_ + byte_);
+      byte_ += kLine;
+      if (byte_ >= bytes_) {
+        byte_ = 0;
+        ++run_;
+      }
     }
   }
 
  private:
+  static constexpr int64_t kLine = 64;
+
   const char* first_ = nullptr;
   const int64_t* offsets_ = nullptr;
-  int64_t offset_bytes_ = 0, count_ = 0, bytes_ = 0, step_ = 0, done_ = 0;
+  int64_t offset_bytes_ = 0, runs_ = 0, bytes_ = 0, lines_per_call_ = 0;
+  int64_t run_ = 0, byte_ = 0;  // the line that comes next
 };
 
 }  // namespace wgrad

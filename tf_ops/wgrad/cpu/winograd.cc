@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
+#include "tf_ops/wgrad/cpu/prefetch.h"
 
 namespace wgrad {
 namespace {
@@ -72,7 +73,7 @@ class Winograd {
         const int64_t first = chunk * plan_.chunk_tiles;
         const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
         TransformTiles(first, tiles, 0, u, v);
-        Multiply(u, v, tiles, Block{0, p_.in_channels, 0, p_.out_channels}, chunk != first_chunk, products);
+        Multiply(u, v, tiles, Block{0, p_.in_channels, 0, p_.out_channels}, chunk != first_chunk, products, [] {});
       }
       ToTaps(products, Block{0, p_.in_channels, 0, p_.out_channels}, false,
              sums_ + task * kTaps * p_.in_channels * p_.out_channels);
@@ -97,7 +98,10 @@ class Winograd {
         const int64_t row = task % row_blocks * plan_.row_block, column = task / row_blocks * plan_.column_block;
         const Block block = {row, std::min(p_.in_channels, row + plan_.row_block), column,
                              std::min(p_.out_channels, column + plan_.column_block)};
-        Multiply(u, v, tiles, block, false, products);
+        // A block's taps lie far apart in dW.
+        int64_t offsets[kTaps * 2 * kSliceRows];
+        Prefetch taps = Taps(block, tiles, offsets);
+        Multiply(u, v, tiles, block, false, products, [&] { taps.Some(); });
         ToTaps(products, block, chunk != 0, sums_);
       });
     }
@@ -160,7 +164,9 @@ class Winograd {
     }
   }
 
-  void Multiply(const T* u, const T* v, int64_t tiles, const Block& block, bool accumulate, T* products) const {
+  template <typename BeforeTile>
+  void Multiply(const T* u, const T* v, int64_t tiles, const Block& block, bool accumulate, T* products,
+                const BeforeTile& before_tile) const {
     for (int64_t point = 0; point < plan_.products; ++point) {
       const T* a = u + point * sizes_.u_plane;
       const T* b = v + point * sizes_.v_plane;
@@ -173,10 +179,22 @@ class Winograd {
           MultiplySlice(kernels_, kIndexedB, std::min(kMaxRun, tiles - tile), a + row * sizes_.pitch + tile * a_stride,
                         a_stride, rows, b + block.first_column * sizes_.pitch, sizes_.pitch,
                         block.end_column - block.first_column, b_rows_ + tile, sums, sizes_.product_columns,
-                        accumulate || tile > 0);
+                        accumulate || tile > 0, before_tile);
         }
       }
     }
+  }
+
+  // The lines of dW that ToTaps writes, to be asked for while `block` is multiplied.
+  Prefetch Taps(const Block& block, int64_t tiles, int64_t* offsets) const {
+    const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
+    int64_t count = 0;
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t tap = 0; tap < kTaps; ++tap) offsets[count++] = (tap * p_.in_channels + row) * p_.out_channels;
+    }
+    const T* first = sums_ + block.first_row * p_.out_channels + block.first_column;
+    return Prefetch(reinterpret_cast<const char*>(first), offsets, sizeof(T), count, columns * sizeof(T),
+                    plan_.products * CeilDiv(tiles, kMaxRun) * Tiles(kernels_, rows, columns));
   }
 
   void ToTaps(const T* products, const Block& block, bool accumulate, T* taps) const {
