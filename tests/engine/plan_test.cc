@@ -52,6 +52,12 @@ void TestChoice() {
   CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).strips);
   CHECK_TRUE(PlanOf(Square(8, 56, 256, 64, 1, 1, 1, 0, 1)).direct.a_in_place);
   CHECK_TRUE(!PlanOf(Square(8, 56, 256, 256, 1, 1, 1, 0, 1)).direct.a_in_place);
+
+  // Exchanged for very few filters that see each pixel.
+  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 1, 1, 1, 0, 1)).exchanged);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 2, 2, 1, 1, 1, 0, 1)).exchanged);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 1, 2, 1, 0, 1)).exchanged);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 1, 1)).exchanged);
 }
 
 void TestPairs() {
@@ -84,7 +90,7 @@ void TestForced() {
                ++declined;
                CHECK_TRUE(*reason != 0);
              }).ok());
-  CHECK_EQ(declined, 4);
+  CHECK_EQ(declined, 5);
 }
 
 void TestWorkspace() {

@@ -40,6 +40,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 1, 1, 1, 1, 1, 1, 0, 1),        // one of everything
       Square(2, 5, 17, 33, 1, 1, 1, 0, 1),      // one more than a vector
       Square(3, 9, 64, 64, 1, 1, 1, 0, 1),      // pointwise, in place
+      Square(3, 9, 37, 2, 1, 1, 1, 0, 1),       // pointwise, few filters
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise
       Square(1, 2, 3, 5, 7, 1, 1, 3, 1),        // filter larger than the image
       Square(2, 11, 4, 6, 2, 5, 1, 0, 1),       // stride larger than the filter

@@ -4,14 +4,16 @@ load("@local_config_cuda//:config.bzl", "ARCHITECTURES", "NVCC", "OLDEST")
 
 def _gencode(architectures, ptx):
     return (["-gencode=arch=compute_%d,code=sm_%d" % (each, each) for each in architectures] +
-            ["-gencode=arch=compute_%d,code=compute_%d" % (each, each) for each in ptx])
+            ["-gencode=arch=compute_%d,code=compute_%d" % (ptx, ptx)])
 
 def _cuda_objects_impl(ctx):
     contexts = [dep[CcInfo].compilation_context for dep in ctx.attr.deps]
     quoted = depset(transitive = [each.quote_includes for each in contexts])
     system = depset(transitive = [each.system_includes for each in contexts] + [each.includes for each in contexts])
     headers = depset(transitive = [each.headers for each in contexts])
-    ptx = [ARCHITECTURES[-1]] if ctx.attr.needs_tensor_cores else [OLDEST, ARCHITECTURES[-1]]
+
+    # Drivers translate PTX for every newer device.
+    ptx = ARCHITECTURES[0] if ctx.attr.needs_tensor_cores else OLDEST
     objects = []
     for source in ctx.files.srcs:
         target = ctx.actions.declare_file(source.basename[:-len(".cu.cc")] + ".pic.o")

@@ -223,6 +223,11 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
 
 }  // namespace
 
+bool IsPointwise(const Problem& p) {
+  return p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 && p.stride_width == 1 &&
+         p.in_height == p.out_height && p.in_width == p.out_width;
+}
+
 void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const bool same_type = SumsInItsType(p.dtype);
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
@@ -234,8 +239,7 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   d.padded_columns = RoundUp(d.columns, lanes);
 
   d.slice_rows = SliceRows(d.rows);
-  d.pointwise = p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 &&
-                p.stride_width == 1 && p.in_height == p.out_height && p.in_width == p.out_width;
+  d.pointwise = IsPointwise(p);
   // With few columns a packed element is used too seldom to pay for packing: 2_1x1c gains 8 % in place, 3_1x1a loses 4
   // %.
   constexpr int64_t kFewColumns = 64;

@@ -21,6 +21,17 @@ Status AllocateScratch(size_t bytes, Scratch* scratch, char** memory) {
   return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
 }
 
+// As RunDirect. dW^T takes the end of the shared memory.
+bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                  void* filter_backprop, char* shared, char* workers, Executor* executor) {
+  const int64_t element_size = ElementSize(problem.dtype);
+  char* transposed = workers - AlignedBytes(FilterElements(problem) * element_size);
+  const bool exact = RunDirect(Exchanged(problem), plan, out_backprop, input, transposed, shared, workers, executor);
+  TransposeToNHWC(*plan.isa, element_size, 1, problem.out_channels, problem.in_channels, transposed, filter_backprop,
+                  executor);
+  return exact;
+}
+
 // `exact` receives whether every Inf and NaN of dW is one of the definition.
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, Executor* executor, Scratch* scratch, bool* exact) {
@@ -31,7 +42,9 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
   *exact = true;
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      if (plan.strips) {
+      if (plan.exchanged) {
+        *exact = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else if (plan.strips) {
         *exact = RunStripDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else {
         *exact = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);

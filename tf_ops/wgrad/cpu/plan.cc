@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
+#include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/ranges.h"
@@ -131,6 +133,19 @@ const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   return nullptr;
 }
 
+const char* ExchangedDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
+  if (IsEmpty(p)) return "there is nothing to sum";
+  if (!IsPointwise(p)) return "the filter is not 1 x 1 or skips pixels";
+  // 2 filters of 32 channels gain 60 %, 8 of 256 24 %; 8 of 9 would lose 35 %.
+  if (p.out_channels > Lanes(p.dtype, isa)) return "the filters fill a vector";
+  if (p.in_channels < 2 * p.out_channels) return "the channels fill vectors no better than the filters do";
+  plan->exchanged = true;
+  plan->reason = "few filters: dW transposed, so that the channels of X fill the vectors";
+  PlanDirect(Exchanged(p), isa, MultipliesPairs(p, isa), plan);
+  plan->shared_bytes += AlignedBytes(FilterElements(p) * ElementSize(p.dtype));
+  return nullptr;
+}
+
 const char* Direct(const Problem& p, const Isa& isa, bool, Plan* plan) {
   if (IsEmpty(p)) return "there is nothing to sum";
   plan->reason = "implicit GEMM over packed pixels, tap by tap";
@@ -151,8 +166,9 @@ struct Entry {
 
 // In the order of preference; the reference takes what all others decline.
 constexpr Entry kCandidates[] = {
-    {Algorithm::kWinograd, Winograd},  {Algorithm::kDepthwise, Depthwise}, {Algorithm::kDepthwise, ThinGroups},
-    {Algorithm::kDirect, StripDirect}, {Algorithm::kDirect, Direct},       {Algorithm::kReference, Reference},
+    {Algorithm::kWinograd, Winograd},      {Algorithm::kDepthwise, Depthwise}, {Algorithm::kDepthwise, ThinGroups},
+    {Algorithm::kDirect, ExchangedDirect}, {Algorithm::kDirect, StripDirect},  {Algorithm::kDirect, Direct},
+    {Algorithm::kReference, Reference},
 };
 
 }  // namespace
@@ -175,6 +191,13 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
     if (declined) declined(entry.algorithm, reason);
   }
   return InvalidArgument(std::string("algorithm '") + Name(algorithm) + "' cannot compute this problem: " + reason);
+}
+
+Problem Exchanged(const Problem& problem) {
+  Problem exchanged = problem;
+  std::swap(exchanged.in_channels, exchanged.out_channels);
+  exchanged.filter_channels = exchanged.in_channels;
+  return exchanged;
 }
 
 void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {

@@ -85,7 +85,8 @@ struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
   const Isa* isa = nullptr;
-  bool strips = false;  // the direct or the depthwise algorithm runs on strips, not in place
+  bool strips = false;     // the direct or the depthwise algorithm runs on strips, not in place
+  bool exchanged = false;  // X and dY change places, and the result is transposed
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
   WinogradPlan winograd = {};
@@ -104,6 +105,10 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
 
 // The plan whose sums are those of the definition, term by term, for a problem that some other plan has computed.
 void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan);
+
+// The problem of which dW is the transpose of the given one's, where that has a 1 x 1 filter that sees each pixel: X
+// and dY change places.
+Problem Exchanged(const Problem& problem);
 
 // A JSON object: "algorithm", "reason", "isa", "transpose", "blocking" (object), "workspace_bytes" (object: "shared",
 // "per_worker"), "tasks", and "declined" (list of {"algorithm", "reason"}); or {"error"}.
