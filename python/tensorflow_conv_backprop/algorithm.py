@@ -35,7 +35,10 @@ def get_algorithm() -> str:
 
 
 def run_counts() -> dict[str, int]:
-    """How many filter gradients each algorithm has computed in this process since `reset_run_counts`."""
+    """How many filter gradients each algorithm has computed in this process since `reset_run_counts`.
+
+    Those on a GPU count as `"cudnn"`, `"implicit_gemm"`, `"depthwise"` or `"general"`, whichever kind of kernel ran.
+    """
     return library.parse(library.functions().wgrad_run_counts())
 
 

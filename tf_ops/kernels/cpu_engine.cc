@@ -14,7 +14,7 @@ wgrad::Status RunCpuEngine(const wgrad::Problem& problem, const void* input, con
       wgrad::ComputeFilterGradient(problem, input, out_backprop, filter_backprop, requested, executor, scratch, &ran);
   if (!status.ok()) return status;
   trace.AppendMetadata([ran] { return tsl::profiler::TraceMeEncode({{"algorithm", wgrad::Name(ran)}}); });
-  wgrad::CountRun(ran);
+  wgrad::CountRun(wgrad::Name(ran));
   return status;
 }
 

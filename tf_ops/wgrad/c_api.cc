@@ -1,7 +1,6 @@
 #include "tf_ops/wgrad/c_api.h"
 
 #include <cstdio>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -82,10 +81,8 @@ std::string PlanJson(const WgradRequest& request, const std::string& algorithm_n
 
 std::string RunCountsJson() {
   std::string json;
-  // kAuto is a request, never what ran.
-  for (int i = static_cast<int>(Algorithm::kAuto) + 1; i < static_cast<int>(std::size(kAlgorithmNames)); ++i) {
-    const Algorithm algorithm = static_cast<Algorithm>(i);
-    json += (json.empty() ? "" : ", ") + JsonString(Name(algorithm)) + ": " + std::to_string(RunCount(algorithm));
+  for (const auto& [name, count] : RunCounts()) {
+    json += (json.empty() ? "" : ", ") + JsonString(name) + ": " + std::to_string(count);
   }
   return "{" + json + "}";
 }

@@ -27,7 +27,7 @@ typedef struct {
 // function. wgrad_plan derives out_backprop's shape from the request; one that is invalid gives {"error": "..."}.
 WGRAD_EXPORT const char* wgrad_plan(const WgradRequest* request, const char* algorithm);
 WGRAD_EXPORT const char* wgrad_describe_cpu(void);
-// How often each algorithm has run in this process: {"direct": 12, "winograd": 3, ...}.
+// How often each algorithm has run in this process, on a GPU each kind of kernel: {"direct": 12, "winograd": 3, ...}.
 WGRAD_EXPORT const char* wgrad_run_counts(void);
 WGRAD_EXPORT void wgrad_reset_run_counts(void);
 

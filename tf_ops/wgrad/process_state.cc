@@ -2,7 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
-#include <iterator>
+#include <mutex>
 
 namespace wgrad {
 namespace {
@@ -26,9 +26,23 @@ std::atomic<Algorithm>& Requested() {
   return requested;
 }
 
-std::atomic<int64_t> run_counts[std::size(kAlgorithmNames)];
+struct Counts {
+  std::mutex mutex;  // guards the rest
+  std::map<std::string, int64_t> runs = Zeros();
 
-std::atomic<int64_t>& CounterOf(Algorithm algorithm) { return run_counts[static_cast<int>(algorithm)]; }
+  static std::map<std::string, int64_t> Zeros() {
+    std::map<std::string, int64_t> zeros;
+    for (const char* name : kAlgorithmNames) zeros[name] = 0;
+    zeros.erase(Name(Algorithm::kAuto));  // a request, never what ran
+    return zeros;
+  }
+};
+
+// Never destroyed, because threads may count while the process ends.
+Counts& AllCounts() {
+  static Counts* const counts = new Counts;
+  return *counts;
+}
 
 }  // namespace
 
@@ -47,12 +61,22 @@ std::string RequestedAlgorithmName() {
 
 void SetAlgorithm(Algorithm algorithm) { Requested().store(algorithm, std::memory_order_relaxed); }
 
-void CountRun(Algorithm algorithm) { CounterOf(algorithm).fetch_add(1, std::memory_order_relaxed); }
+void CountRun(const std::string& name) {
+  Counts& counts = AllCounts();
+  const std::lock_guard<std::mutex> lock(counts.mutex);
+  ++counts.runs[name];
+}
 
-int64_t RunCount(Algorithm algorithm) { return CounterOf(algorithm).load(std::memory_order_relaxed); }
+std::map<std::string, int64_t> RunCounts() {
+  Counts& counts = AllCounts();
+  const std::lock_guard<std::mutex> lock(counts.mutex);
+  return counts.runs;
+}
 
 void ResetRunCounts() {
-  for (std::atomic<int64_t>& count : run_counts) count.store(0, std::memory_order_relaxed);
+  Counts& counts = AllCounts();
+  const std::lock_guard<std::mutex> lock(counts.mutex);
+  counts.runs = Counts::Zeros();
 }
 
 }  // namespace wgrad

@@ -3,6 +3,7 @@
 #define TF_OPS_WGRAD_PROCESS_STATE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "tf_ops/wgrad/cpu/algorithm.h"
@@ -17,8 +18,10 @@ Status RequestedAlgorithm(Algorithm* algorithm);
 std::string RequestedAlgorithmName();
 void SetAlgorithm(Algorithm algorithm);
 
-void CountRun(Algorithm algorithm);
-int64_t RunCount(Algorithm algorithm);
+// By the name of what ran: on the CPU one of kAlgorithmNames, all of which but kAuto are always there, on a GPU "cudnn"
+// or one of cuda::kMethodNames.
+void CountRun(const std::string& name);
+std::map<std::string, int64_t> RunCounts();
 void ResetRunCounts();
 
 }  // namespace wgrad
