@@ -35,7 +35,7 @@ class Plan:
     workspace_bytes: Mapping[str, int]
     """Scratch memory: `shared`, allocated once, and `per_worker`, allocated for each thread."""
     tasks: int
-    """Pieces of work that may run at once."""
+    """Pieces of work that may run at once, with as many threads."""
     declined: Mapping[str, str]
     """The algorithms that come before it in the list of candidates, and why each declined."""
 

@@ -115,6 +115,14 @@ void TestWorkspace() {
 }
 
 // Sizes that the attributes allow and no cache holds.
+// The chains of sums stay short enough for the error bound, also where tasks need no partial sums.
+void TestChains() {
+  for (const Problem& problem : {Square(32, 112, 256, 1024, 1, 1, 1, 0, 1), Square(256, 28, 512, 512, 3, 2, 1, 1, 1),
+                                 Square(64, 224, 64, 64, 1, 1, 1, 0, 1)}) {
+    CHECK_LE(PlanOf(problem).direct.blocks_per_slice, 512);
+  }
+}
+
 void TestHuge() {
   Problem reaching = Square(1, 5, 32, 32, 3, 1, 1, 1, 32);
   reaching.dilation_height = reaching.dilation_width = 2147483647;
@@ -138,6 +146,7 @@ int main() {
   TestPairs();
   TestForced();
   TestWorkspace();
+  TestChains();
   TestHuge();
   return Failures();
 }
