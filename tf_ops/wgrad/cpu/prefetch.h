@@ -24,9 +24,14 @@ class Prefetch {
         bytes_(bytes),
         lines_per_call_(CeilDiv(runs * CeilDiv(bytes, kLine), calls)) {}
 
+  // Run i is at first + i * stride_bytes.
+  Prefetch(const char* first, int64_t stride_bytes, int64_t runs, int64_t bytes, int64_t calls)
+      : Prefetch(first, nullptr, stride_bytes, runs, bytes, calls) {}
+
   void Some() {
     for (int64_t line = 0; line < lines_per_call_ && run_ < runs_; ++line) {
-      __builtin_prefetch(first_ + offsets_[run_] * offset_bytes_ + byte_);
+      const int64_t offset = offsets_ == nullptr ? run_ : offsets_[run_];
+      __builtin_prefetch(first_ + offset * offset_bytes_ + byte_);
       byte_ += kLine;
       if (byte_ >= bytes_) {
         byte_ = 0;
