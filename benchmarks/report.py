@@ -20,6 +20,7 @@ The plugin, TensorFlow and PyTorch compute a layer's filter gradient in turns, r
 that whatever slows the machine down slows all of them. A round also measures the peak: independent fused
 multiply-adds in registers, in the arithmetic that suits the type best, on as many threads.
 
+- Before it is timed, an implementation runs for 10 ms: its threads are awake then, as they are in training.
 - Times are medians over the rounds. *x best peer* is how many times as fast as the fastest peer on that layer the
   plugin is: the median of the rounds' own ratios. Geometric means are over the distinct layers; *network* is the
   ratio of sums in which each layer counts as often as the network has it.
