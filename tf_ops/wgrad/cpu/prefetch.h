@@ -2,7 +2,6 @@
 #ifndef TF_OPS_WGRAD_CPU_PREFETCH_H_
 #define TF_OPS_WGRAD_CPU_PREFETCH_H_
 
-#include <algorithm>
 #include <cstdint>
 
 #include "tf_ops/wgrad/cpu/ranges.h"
