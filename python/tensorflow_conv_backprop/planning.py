@@ -68,7 +68,7 @@ def plan(
     >>> few_pixels.algorithm
     'direct'
     >>> few_pixels.declined["winograd"]
-    'for so few pixels the transforms cost more than they save'
+    'for so few pixels or channels the transforms cost more than they save'
 
     Args:
         input_shape: Four integers in the order of `data_format`, as `input.shape`.

@@ -32,7 +32,11 @@ void TestChoice() {
   CHECK_EQ(Chosen(Square(8, 28, 256, 256, 3, 2, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 3, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 32, 32, 3, 1, 1, 1, 32)), "depthwise");
-  CHECK_EQ(Chosen(Square(8, 56, 64, 64, 3, 1, 1, 1, 2)), "direct");
+  // Groups, where they are wide enough to pay for the transforms.
+  CHECK_EQ(Chosen(Square(8, 56, 64, 64, 3, 1, 1, 1, 2)), "winograd");
+  CHECK_EQ(Chosen(Square(8, 14, 512, 512, 3, 1, 1, 1, 32)), "winograd");
+  CHECK_EQ(Chosen(Square(8, 14, 512, 512, 3, 2, 1, 1, 32)), "direct");
+  CHECK_EQ(Chosen(Square(1, 7, 512, 512, 3, 1, 1, 1, 32)), "direct");
   Problem empty = Square(8, 56, 64, 64, 3, 1, 1, 1, 1);
   empty.batch = 0;
   CHECK_EQ(Chosen(empty), "reference");
@@ -45,9 +49,9 @@ void TestChoice() {
 
   // Strips for few channels, in or out.
   CHECK_TRUE(PlanOf(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)).strip_direct.fuse_columns);
-  CHECK_TRUE(PlanOf(Square(8, 28, 256, 256, 3, 1, 1, 1, 32)).strip_direct.fuse_columns);
-  CHECK_TRUE(PlanOf(Square(8, 14, 512, 512, 3, 1, 1, 1, 32)).strips);
-  CHECK_TRUE(!PlanOf(Square(8, 7, 1024, 1024, 3, 1, 1, 1, 32)).strips);
+  CHECK_TRUE(PlanOf(Square(8, 56, 256, 256, 3, 2, 1, 1, 32)).strip_direct.fuse_columns);
+  CHECK_TRUE(PlanOf(Square(8, 28, 512, 512, 3, 2, 1, 1, 32)).strips);
+  CHECK_TRUE(!PlanOf(Square(8, 14, 1024, 1024, 3, 2, 1, 1, 32)).strips);
   CHECK_TRUE(!PlanOf(Square(8, 28, 256, 256, 3, 2, 1, 1, 1)).strips);
   CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).strips);
   CHECK_TRUE(PlanOf(Square(8, 56, 256, 64, 1, 1, 1, 0, 1)).direct.a_in_place);
@@ -58,6 +62,12 @@ void TestChoice() {
   CHECK_TRUE(!PlanOf(Square(8, 56, 2, 2, 1, 1, 1, 0, 1)).exchanged);
   CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 1, 2, 1, 0, 1)).exchanged);
   CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 1, 1)).exchanged);
+
+  // Groups too thin for a vector of the widest are bundled.
+  Plan bundled;
+  CHECK_TRUE(MakePlan(Square(8, 56, 128, 128, 3, 1, 1, 1, 32), Algorithm::kWinograd, Wide(), &bundled).ok());
+  CHECK_EQ(bundled.winograd.bundle_groups, Wide().f32.lanes / 4);
+  CHECK_EQ(bundled.winograd.rows, Wide().f32.lanes);
 }
 
 void TestPairs() {
@@ -114,7 +124,6 @@ void TestWorkspace() {
   }
 }
 
-// Sizes that the attributes allow and no cache holds.
 // The chains of sums stay short enough for the error bound, also where tasks need no partial sums.
 void TestChains() {
   for (const Problem& problem : {Square(32, 112, 256, 1024, 1, 1, 1, 0, 1), Square(256, 28, 512, 512, 3, 2, 1, 1, 1),
@@ -123,6 +132,7 @@ void TestChains() {
   }
 }
 
+// Sizes that the attributes allow and no cache holds.
 void TestHuge() {
   Problem reaching = Square(1, 5, 32, 32, 3, 1, 1, 1, 32);
   reaching.dilation_height = reaching.dilation_width = 2147483647;

@@ -55,6 +55,8 @@ std::string Blocking(const WinogradPlan& w) {
       .Add("shared_transforms", w.shared_transforms)
       .Add("sums_in_place", w.in_place)
       .Add("products", w.products)
+      .Add("bundle_groups", w.bundle_groups)
+      .Add("bundles_per_task", w.bundles_per_task)
       .Add("tiles", w.tiles)
       .Add("chunk_tiles", w.chunk_tiles)
       .Add("partial_sums", w.partial_sums)

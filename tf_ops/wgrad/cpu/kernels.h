@@ -36,11 +36,13 @@ inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) 
 template <typename T>
 using ReduceSlices = void (*)(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to);
 
-// Transforms one tile, given as a pointer to each pixel's channels in row order, and writes its points: point i of
-// column c goes to plane i, laid out as PackRows lays out row `tile` of a panel. Asks for next_pixels, which come next.
+// Transforms `channels` channels of one tile, given as a pointer to each pixel's channels in row order, and writes its
+// points: point i of column c goes to plane i, laid out as PackRows lays out row `tile` of a panel. Asks for
+// next_pixels, which come next.
 template <typename T>
-using TransformPixels = void (*)(const void* const* pixels, const void* const* next_pixels, int64_t channels,
-                                 int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane, T* to);
+using TransformPixels = void (*)(const void* const* pixels, const void* const* next_pixels, int64_t first_channel,
+                                 int64_t channels, int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane,
+                                 T* to);
 
 // Turns the products at the points, planes of `count` sums, into the 3 x 3 taps of dW: tap i goes to
 // to + i * tap_stride. Returns whether all taps are finite.

@@ -1,6 +1,7 @@
 #include "tf_ops/wgrad/cpu/plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -53,36 +54,44 @@ bool MultipliesPairs(const Problem& p, const Isa& isa) {
          2 * PixelTaps(p) > p.filter_height * p.filter_width * p.out_height * p.out_width;
 }
 
-// Cycles for each input and output channel, on a processor with 16 multiply-adds a cycle. The direct algorithm runs at
-// 85 % of that. Winograd's 36 products of a tile run at the same rate, 81 of stride 2, which read more from beyond the
-// second-level cache, at 64 %; each partial sum costs a cycle for each of them to store it and to turn it into taps.
-// Measured, the two meet at 7 x 7 pixels of stride 1 (batch 1) and between 14 x 14 and 28 x 28 of stride 2.
+// Estimates both in cycles of a processor with two multiply-adds of vectors a cycle, for one bundle of groups. The
+// direct algorithm runs at 85 % of that, and slower in narrow groups: half a vector of filters reaches 44 % of its
+// rate, two vectors 88 %. Winograd's products run at 85 %, too, but of stride 2 at 75 %, because they read more from
+// beyond the second-level cache. Measured, the two meet at 7 x 7 pixels of stride 1 (batch 1), between 14 x 14 and 28 x
+// 28 of stride 2, and in groups of half a vector between 14 x 14 and 28 x 28 of stride 1.
 bool WinogradPays(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
-  constexpr double kRate = 16 * 0.85, kStridedRate = 16 * 0.64;
-  const double direct = static_cast<double>(p.batch * PixelTaps(p)) / (MultipliesPairs(p, isa) ? 2 * kRate : kRate);
-  const double tiles = static_cast<double>(plan.tiles) / (p.stride_height == 1 ? kRate : kStridedRate);
-  return static_cast<double>(plan.products) * (tiles + static_cast<double>(plan.partial_sums)) < direct;
+  constexpr double kRate = 2 * 0.85, kStridedRate = 2 * 0.75;
+  // Cycles to transform a vector of a tile of X and of dY, and to turn a vector of sums into taps, for each product.
+  constexpr double kInputCycles = 6, kOutBackpropCycles = 4, kSumCycles = 8;
+  const int64_t lanes = Lanes(p.dtype, isa);
+  const int64_t column_vectors = CeilDiv(plan.columns, lanes);
+  const double sums = static_cast<double>(plan.rows * column_vectors);
+  const double tile = kInputCycles * CeilDiv(plan.rows, lanes) + kOutBackpropCycles * column_vectors +
+                      sums / (p.stride_height == 1 ? kRate : kStridedRate);
+  const double winograd = plan.products * (plan.tiles * tile + plan.partial_sums * kSumCycles * sums);
+
+  const int64_t filters = p.out_channels / p.groups;
+  const double narrow_rate = p.groups == 1 ? 1 : std::min(1.0, 0.62 * std::sqrt(static_cast<double>(filters) / lanes));
+  const double products = static_cast<double>(p.batch * PixelTaps(p)) * plan.rows * filters / lanes;
+  const double direct = products / (kRate * narrow_rate * (MultipliesPairs(p, isa) ? 2 : 1));
+  return winograd < direct;
 }
 
 const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   if (IsEmpty(p)) return "there is nothing to sum";
   if (p.filter_height != 3 || p.filter_width != 3) return "the filter is not 3 x 3";
   if (p.stride_height != p.stride_width || p.stride_height > kMaxWinogradStride) return "the stride is not 1 or 2";
-  if (p.groups != 1) return "the problem is grouped";
   // The transforms mix all pixels of a tile: where next to none of dY meets X, rounding errors of what meets the
   // padding would drown the rest.
   constexpr double kFewestTaps = 0.1;
   if (PixelTaps(p) < kFewestTaps * 9 * static_cast<double>(p.out_height * p.out_width)) {
     return "almost all taps fall into the padding";
   }
-  // The transforms work on whole vectors of channels: at 1 channel they only keep up with the direct algorithm, at 3
-  // they are 1.2 times as fast.
-  if (!forced && p.in_channels < 3) return "the transforms would work on vectors of almost no channels";
   plan->reason = p.stride_height == 1 ? "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144"
                                       : "3 x 3 taps of stride 2 from 81 products for 16 pixels instead of 144";
   PlanWinograd(p, isa, plan);
   if (!forced && !WinogradPays(p, isa, plan->winograd))
-    return "for so few pixels the transforms cost more than they save";
+    return "for so few pixels or channels the transforms cost more than they save";
   return nullptr;
 }
 

@@ -49,17 +49,20 @@ struct StripDirectPlan {
 // Blocking of Winograd's F(3x3, 4x4): the tiles are cut into chunks; the transforms of one chunk are multiplied point
 // by point, and the products become taps of dW.
 struct WinogradPlan {
-  int64_t products;        // of one tile
+  int64_t products;       // of one tile
+  int64_t bundle_groups;  // multiplied as if they were one group, because alone they would not fill a vector
+  int64_t bundles;
+  int64_t rows, columns;   // input and output channels of a bundle
   bool shared_transforms;  // all workers transform a chunk together and then share out dW; otherwise each task has its
-                           // own tiles and all of dW
+                           // own tiles and all of its bundles' dW
   bool in_place;           // taps go to dW itself; otherwise to partial sums that a last pass adds and rounds
   int64_t phases_height, phases_width;  // a dilated problem is phases_height * phases_width undilated ones
   int64_t tiles_height, tiles_width;    // of one phase of one image
   int64_t tiles;
   int64_t chunk_tiles;
   int64_t chunks;
-  int64_t chunks_per_task;
-  int64_t partial_sums;
+  int64_t bundles_per_task, chunks_per_task;
+  int64_t bundle_tasks, partial_sums;
   int64_t row_block, column_block;  // of dW, for one task after a shared transform
 };
 

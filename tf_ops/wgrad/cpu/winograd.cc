@@ -1,5 +1,6 @@
 // Winograd's F(3x3, 4x4) for 3 x 3 filters: 36 products for each 4 x 4 tile of dY instead of 144, or 81 for stride 2. A
 // dilated problem falls apart into undilated ones, one for each phase of the pixel grid; they all add to the same dW.
+// Groups are multiplied one by one, or in bundles where a group does not fill a vector.
 #include "tf_ops/wgrad/cpu/winograd.h"
 
 #include <algorithm>
@@ -23,24 +24,25 @@ constexpr int64_t kSliceRows = 16;
 constexpr int64_t InputTile(int64_t stride) { return 3 + 3 * stride; }
 constexpr int64_t Products(int64_t stride) { return InputTile(stride) * InputTile(stride); }
 
-// Where the parts of the scratch memory lie, in elements of the accumulator; one chunk's transforms and one block's
-// products.
+// Where the parts of the scratch memory lie, in elements of the accumulator: for one bundle, the transforms u of X and
+// v of dY for a chunk, and the products of a block.
 struct Sizes {
   int64_t pitch;  // tiles, odd so that the panels start in different cache sets
   int64_t u_plane, v_plane;
   int64_t product_columns, product_plane;
-  int64_t transforms, products;
+  int64_t u, v, products;
 };
 
-Sizes SizesOf(const Problem& p, const WinogradPlan& plan, int64_t lanes) {
+Sizes SizesOf(const WinogradPlan& plan, int64_t lanes) {
   Sizes s;
   s.pitch = plan.chunk_tiles | 1;
-  s.u_plane = s.pitch * RoundUp(p.in_channels, lanes);
-  s.v_plane = s.pitch * RoundUp(p.out_channels, lanes);
+  s.u_plane = s.pitch * RoundUp(plan.rows, lanes);
+  s.v_plane = s.pitch * RoundUp(plan.columns, lanes);
   s.product_columns = RoundUp(plan.column_block, lanes);
   // One line more, so that the sums of an element do not share a cache set.
   s.product_plane = RoundUp(plan.row_block * s.product_columns, kSliceRows) + kSliceRows;
-  s.transforms = plan.products * (s.u_plane + s.v_plane);
+  s.u = plan.products * s.u_plane;
+  s.v = plan.products * s.v_plane;
   s.products = plan.products * s.product_plane;
   return s;
 }
@@ -54,54 +56,64 @@ class Winograd {
         plan_(plan.winograd),
         kernels_(KernelsOf<T>(*plan.isa)),
         transforms_(kernels_.winograd[problem.stride_height]),
-        sizes_(SizesOf(problem, plan.winograd, kernels_.lanes)),
+        sizes_(SizesOf(plan.winograd, kernels_.lanes)),
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
         sums_(sums),
         zeros_(zeros),
         b_rows_(b_rows) {}
 
-  // Each task transforms its own chunks and multiplies them into all of its own partial sum.
+  // Each task transforms its own bundles' channels of its own chunks and multiplies them into its own partial sum.
   void RunChunksPerTask(char* workers, size_t worker_bytes, Executor* executor) const {
-    executor->Run(plan_.partial_sums, [&](int64_t task, int worker) {
+    executor->Run(plan_.bundle_tasks * plan_.partial_sums, [&](int64_t task, int worker) {
       T* u = reinterpret_cast<T*>(workers + worker * worker_bytes);
-      T* v = u + plan_.products * sizes_.u_plane;
-      T* products = v + plan_.products * sizes_.v_plane;
-      const int64_t first_chunk = task * plan_.chunks_per_task;
+      T* v = u + plan_.bundles_per_task * sizes_.u;
+      T* products = v + plan_.bundles_per_task * sizes_.v;
+      const int64_t first_bundle = task % plan_.bundle_tasks * plan_.bundles_per_task;
+      const int64_t bundles = std::min(plan_.bundles - first_bundle, plan_.bundles_per_task);
+      const int64_t partial_sum = task / plan_.bundle_tasks;
+      const int64_t first_chunk = partial_sum * plan_.chunks_per_task;
       const int64_t end_chunk = std::min(plan_.chunks, first_chunk + plan_.chunks_per_task);
       for (int64_t chunk = first_chunk; chunk < end_chunk; ++chunk) {
         const int64_t first = chunk * plan_.chunk_tiles;
         const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
-        TransformTiles(first, tiles, 0, u, v);
-        Multiply(u, v, tiles, Block{0, p_.in_channels, 0, p_.out_channels}, chunk != first_chunk, products, [] {});
+        TransformTiles(first, tiles, 0, first_bundle, bundles, u, v);
+        for (int64_t i = 0; i < bundles; ++i) {
+          Multiply(u + i * sizes_.u, v + i * sizes_.v, tiles, WholeBundle(first_bundle + i), chunk != first_chunk,
+                   products + i * sizes_.products, [] {});
+        }
       }
-      ToTaps(products, Block{0, p_.in_channels, 0, p_.out_channels}, false,
-             sums_ + task * kTaps * p_.in_channels * p_.out_channels);
+      for (int64_t i = 0; i < bundles; ++i) {
+        ToTaps(products + i * sizes_.products, WholeBundle(first_bundle + i), false,
+               sums_ + partial_sum * FilterElements(p_));
+      }
     });
   }
 
   // All workers transform one chunk, then each multiplies blocks of dW.
   void RunSharedTransforms(T* u, char* workers, size_t worker_bytes, Executor* executor) const {
-    T* v = u + plan_.products * sizes_.u_plane;
+    T* v = u + plan_.bundles * sizes_.u;
     constexpr int64_t kTilesPerTask = 4;
-    const int64_t row_blocks = CeilDiv(p_.in_channels, plan_.row_block);
-    const int64_t column_blocks = CeilDiv(p_.out_channels, plan_.column_block);
+    const int64_t row_blocks = CeilDiv(plan_.rows, plan_.row_block);
+    const int64_t column_blocks = CeilDiv(plan_.columns, plan_.column_block);
     for (int64_t chunk = 0; chunk < plan_.chunks; ++chunk) {
       const int64_t first = chunk * plan_.chunk_tiles;
       const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
       executor->Run(CeilDiv(tiles, kTilesPerTask), [&](int64_t task, int) {
         const int64_t slot = task * kTilesPerTask;
-        TransformTiles(first + slot, std::min(kTilesPerTask, tiles - slot), slot, u, v);
+        TransformTiles(first + slot, std::min(kTilesPerTask, tiles - slot), slot, 0, plan_.bundles, u, v);
       });
-      executor->Run(row_blocks * column_blocks, [&](int64_t task, int worker) {
+      executor->Run(plan_.bundles * column_blocks * row_blocks, [&](int64_t task, int worker) {
         T* products = reinterpret_cast<T*>(workers + worker * worker_bytes);
-        const int64_t row = task % row_blocks * plan_.row_block, column = task / row_blocks * plan_.column_block;
-        const Block block = {row, std::min(p_.in_channels, row + plan_.row_block), column,
-                             std::min(p_.out_channels, column + plan_.column_block)};
+        const int64_t row = task % row_blocks * plan_.row_block;
+        const int64_t column = (task /= row_blocks) % column_blocks * plan_.column_block;
+        const int64_t bundle = task / column_blocks;
+        const Block block = {bundle, row, std::min(plan_.rows, row + plan_.row_block), column,
+                             std::min(plan_.columns, column + plan_.column_block)};
         // A block's taps lie far apart in dW.
         int64_t offsets[kTaps * 2 * kSliceRows];
         Prefetch taps = Taps(block, tiles, offsets);
-        Multiply(u, v, tiles, block, false, products, [&] { taps.Some(); });
+        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, products, [&] { taps.Some(); });
         ToTaps(products, block, chunk != 0, sums_);
       });
     }
@@ -110,18 +122,22 @@ class Winograd {
   bool finite() const { return finite_; }
 
  private:
-  // A block of dW: rows are input channels, columns output channels.
+  // A block of a bundle's dW: rows are input channels, columns output channels.
   struct Block {
-    int64_t first_row, end_row, first_column, end_column;
+    int64_t bundle, first_row, end_row, first_column, end_column;
   };
+
+  Block WholeBundle(int64_t bundle) const { return {bundle, 0, plan_.rows, 0, plan_.columns}; }
 
   struct TilePixels {
     const void* input[Products(kMaxWinogradStride)];
     const void* out_backprop[kOutputTile * kOutputTile];
   };
 
-  // Transforms `count` tiles into the first rows of the panels, each tile while the next one's pixels are on their way.
-  void TransformTiles(int64_t first, int64_t count, int64_t slot, T* u, T* v) const {
+  // Transforms `count` tiles of some bundles into the panels' rows from `slot` on, each tile while the next one's
+  // pixels are on their way.
+  void TransformTiles(int64_t first, int64_t count, int64_t slot, int64_t first_bundle, int64_t bundles, T* u,
+                      T* v) const {
     const int dtype = static_cast<int>(p_.dtype);
     TilePixels buffers[2];
     TilePixels* pixels = &buffers[0];
@@ -129,10 +145,15 @@ class Winograd {
     FindTile(first, pixels);
     for (int64_t i = 0; i < count; ++i) {
       FindTile(std::min(first + i + 1, plan_.tiles - 1), next);
-      transforms_.input[dtype](pixels->input, next->input, p_.in_channels, kSliceRows, sizes_.pitch, slot + i,
-                               sizes_.u_plane, u);
-      transforms_.out_backprop[dtype](pixels->out_backprop, next->out_backprop, p_.out_channels, PanelWidth(),
-                                      sizes_.pitch, slot + i, sizes_.v_plane, v);
+      for (int64_t j = 0; j < bundles; ++j) {
+        transforms_.input[dtype](pixels->input, next->input, (first_bundle + j) * plan_.rows, plan_.rows, kSliceRows,
+                                 sizes_.pitch, slot + i, sizes_.u_plane, u + j * sizes_.u);
+      }
+      for (int64_t j = 0; j < bundles; ++j) {
+        transforms_.out_backprop[dtype](pixels->out_backprop, next->out_backprop, (first_bundle + j) * plan_.columns,
+                                        plan_.columns, PanelWidth(), sizes_.pitch, slot + i, sizes_.v_plane,
+                                        v + j * sizes_.v);
+      }
       std::swap(pixels, next);
     }
   }
@@ -172,7 +193,7 @@ class Winograd {
       const T* b = v + point * sizes_.v_plane;
       T* product = products + point * sizes_.product_plane;
       for (int64_t row = block.first_row; row < block.end_row; row += kSliceRows) {
-        const int64_t a_stride = PanelStride(p_.in_channels - row, kSliceRows, kernels_.lanes);
+        const int64_t a_stride = PanelStride(plan_.rows - row, kSliceRows, kernels_.lanes);
         const int64_t rows = std::min(kSliceRows, block.end_row - row);
         T* sums = product + (row - block.first_row) * sizes_.product_columns;
         for (int64_t tile = 0; tile < tiles; tile += kMaxRun) {
@@ -189,23 +210,36 @@ class Winograd {
   Prefetch Taps(const Block& block, int64_t tiles, int64_t* offsets) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
     int64_t count = 0;
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t tap = 0; tap < kTaps; ++tap) offsets[count++] = (tap * p_.in_channels + row) * p_.out_channels;
+    for (int64_t row = block.first_row; row < block.end_row; ++row) {
+      for (int64_t tap = 0; tap < kTaps; ++tap) offsets[count++] = TapRow(block, row) + tap * TapStride();
     }
-    const T* first = sums_ + block.first_row * p_.out_channels + block.first_column;
-    return Prefetch(reinterpret_cast<const char*>(first), offsets, sizeof(T), count, columns * sizeof(T),
+    return Prefetch(reinterpret_cast<const char*>(sums_), offsets, sizeof(T), count, columns * sizeof(T),
                     plan_.products * CeilDiv(tiles, kMaxRun) * Tiles(kernels_, rows, columns));
   }
 
   void ToTaps(const T* products, const Block& block, bool accumulate, T* taps) const {
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
-      const bool finite =
-          transforms_.filter(products + (row - block.first_row) * sizes_.product_columns, sizes_.product_plane,
-                             block.end_column - block.first_column, accumulate, p_.in_channels * p_.out_channels,
-                             taps + row * p_.out_channels + block.first_column);
+      const Range columns = ColumnsOf(block, row);
+      const int64_t product = (row - block.first_row) * sizes_.product_columns + columns.begin - block.first_column;
+      const bool finite = transforms_.filter(products + product, sizes_.product_plane, columns.end - columns.begin,
+                                             accumulate, TapStride(), taps + TapRow(block, row));
       if (!finite) finite_.store(false, std::memory_order_relaxed);
     }
   }
+
+  // The columns of the block that are in the row's own group; the products with others of the bundle mean nothing.
+  Range ColumnsOf(const Block& block, int64_t row) const {
+    const int64_t filters = plan_.columns / plan_.bundle_groups;
+    const int64_t first = row / p_.filter_channels * filters;
+    return {std::max(block.first_column, first), std::min(block.end_column, first + filters)};
+  }
+
+  // Where ColumnsOf begins in the first tap of dW.
+  int64_t TapRow(const Block& block, int64_t row) const {
+    return row % p_.filter_channels * p_.out_channels + block.bundle * plan_.columns + ColumnsOf(block, row).begin;
+  }
+
+  int64_t TapStride() const { return p_.filter_channels * p_.out_channels; }
 
   int64_t PanelWidth() const { return kMaxVectors * kernels_.lanes; }
 
@@ -233,7 +267,8 @@ SharedBytes SharedBytesOf(const Problem& p, const WinogradPlan& plan, int64_t la
   bytes.zeros = AlignedBytes(std::max(p.in_channels, p.out_channels) * sum_size);
   bytes.b_rows = AlignedBytes(plan.chunk_tiles * sizeof(int32_t));
   bytes.sums = plan.in_place ? 0 : AlignedBytes(plan.partial_sums * FilterElements(p) * sum_size);
-  bytes.transforms = plan.shared_transforms ? AlignedBytes(SizesOf(p, plan, lanes).transforms * sum_size) : 0;
+  const Sizes sizes = SizesOf(plan, lanes);
+  bytes.transforms = plan.shared_transforms ? AlignedBytes(plan.bundles * (sizes.u + sizes.v) * sum_size) : 0;
   return bytes;
 }
 
@@ -257,7 +292,7 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
     winograd.RunChunksPerTask(workers, plan.worker_bytes, executor);
   }
   if (!blocking.in_place) {
-    const SumLayout layout = {kTaps * problem.in_channels, 1, problem.out_channels, problem.out_channels};
+    const SumLayout layout = {kTaps * problem.filter_channels, 1, problem.out_channels, problem.out_channels};
     ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, partial_sums, blocking.partial_sums,
                       filter_backprop, executor);
   }
@@ -276,14 +311,28 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.tiles_width = CeilDiv(CeilDiv(p.out_width, p.dilation_width), kOutputTile);
   w.tiles = p.batch * w.phases_height * w.phases_width * w.tiles_height * w.tiles_width;
 
+  const int64_t filters = p.out_channels / p.groups;
+  w.bundle_groups = std::clamp<int64_t>(lanes / filters, 1, p.groups);
+  while (p.groups % w.bundle_groups != 0) --w.bundle_groups;
+  w.bundles = p.groups / w.bundle_groups;
+  w.rows = w.bundle_groups * p.filter_channels;
+  w.columns = w.bundle_groups * filters;
+
   // A worker can hold the 36 products of up to 128 x 128 channels itself, or the 81 of 90 x 90.
   constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
-  w.shared_transforms = w.products * p.in_channels * p.out_channels * sum_size > kProductBytes ||
-                        w.products * (kMaxRun + 1) * (p.in_channels + p.out_channels) * sum_size > kTransformBytes;
+  const int64_t tile_bytes = w.products * (w.rows + w.columns) * sum_size;
+  w.shared_transforms =
+      w.products * w.rows * w.columns * sum_size > kProductBytes || (kMaxRun + 1) * tile_bytes > kTransformBytes;
+  w.bundles_per_task = 1;
   int64_t max_chunk = kMaxRun;
   if (w.shared_transforms) {
-    max_chunk = std::clamp<int64_t>(kTransformBytes / (w.products * (p.in_channels + p.out_channels) * sum_size), 1,
-                                    2 * kMaxRun);
+    max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxRun);
+  } else if (w.bundles > 1) {
+    // Two cache lines of a pixel at a time (one loses 4-8 %), and so many tiles that their transforms stay in the
+    // second-level cache (half of it 5 %).
+    constexpr int64_t kRunBytes = 128, kTaskBytes = 384 << 10;
+    w.bundles_per_task = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
+    max_chunk = std::clamp<int64_t>(kTaskBytes / (w.bundles_per_task * tile_bytes), 1, kMaxRun);
   }
   w.chunk_tiles = CeilDiv(w.tiles, CeilDiv(w.tiles, max_chunk));
   w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
@@ -292,23 +341,26 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
     // but with half as many rows stride 2 is 3 % slower, because every block of rows reads all panels of dY.
     w.row_block = 2 * kSliceRows;
     w.column_block = 2 * kMaxVectors * lanes;
+    w.bundle_tasks = 1;
     w.partial_sums = 1;
     w.chunks_per_task = w.chunks;
   } else {
-    w.row_block = p.in_channels;
-    w.column_block = p.out_channels;
+    w.row_block = w.rows;
+    w.column_block = w.columns;
+    w.bundle_tasks = CeilDiv(w.bundles, w.bundles_per_task);
     constexpr int64_t kMaxTasks = 16;
     const int64_t affordable = std::max<int64_t>(1, kPartialBytes / (FilterElements(p) * sum_size));
-    w.chunks_per_task = CeilDiv(w.chunks, std::min(kMaxTasks, affordable));
+    w.chunks_per_task = CeilDiv(w.chunks, std::min(CeilDiv(kMaxTasks, w.bundle_tasks), affordable));
     w.partial_sums = CeilDiv(w.chunks, w.chunks_per_task);
   }
   w.in_place = w.partial_sums == 1 && SumsInItsType(p.dtype);
 
-  plan->tasks = w.shared_transforms ? CeilDiv(p.in_channels, w.row_block) * CeilDiv(p.out_channels, w.column_block)
-                                    : w.partial_sums;
-  const Sizes sizes = SizesOf(p, w, lanes);
+  plan->tasks = w.shared_transforms ? w.bundles * CeilDiv(w.rows, w.row_block) * CeilDiv(w.columns, w.column_block)
+                                    : w.bundle_tasks * w.partial_sums;
+  const Sizes sizes = SizesOf(w, lanes);
   plan->shared_bytes = SharedBytesOf(p, w, lanes, sum_size).total();
-  plan->worker_bytes = AlignedBytes((sizes.products + (w.shared_transforms ? 0 : sizes.transforms)) * sum_size);
+  const int64_t bundle_elements = sizes.products + (w.shared_transforms ? 0 : sizes.u + sizes.v);
+  plan->worker_bytes = AlignedBytes(w.bundles_per_task * bundle_elements * sum_size);
 }
 
 bool RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,

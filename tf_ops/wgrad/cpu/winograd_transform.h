@@ -133,12 +133,13 @@ struct StridedFilterTransform {
 };
 
 // Applies the transform to the columns and then to the rows of a square tile; load(i) and store(i, value) number the
-// elements row by row.
+// elements row by row. The loops are not unrolled in full: too few registers are left for the addresses then, and the
+// transforms take 1.5 times as long.
 template <typename Transform, typename T, typename LoadElement, typename StoreElement>
 inline void Transform2D(const LoadElement& load, const StoreElement& store) {
   constexpr int kFrom = Transform::kFrom, kTo = Transform::kTo;
   Vector<T> half[kTo][kFrom];
-#pragma GCC unroll 6
+#pragma GCC unroll 3
   for (int column = 0; column < kFrom; ++column) {
     Vector<T> from[kFrom], to[kTo];
 #pragma GCC unroll 9
@@ -147,7 +148,7 @@ inline void Transform2D(const LoadElement& load, const StoreElement& store) {
 #pragma GCC unroll 9
     for (int i = 0; i < kTo; ++i) half[i][column] = to[i];
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 3
   for (int row = 0; row < kTo; ++row) {
     Vector<T> to[kTo];
     Transform::Apply(half[row], to);
@@ -157,22 +158,25 @@ inline void Transform2D(const LoadElement& load, const StoreElement& store) {
 }
 
 template <typename Transform, typename Source, typename T>
-void TransformTile(const void* const* pixels, const void* const* next_pixels, int64_t channels, int64_t panel_width,
-                   int64_t pitch, int64_t tile, int64_t plane, T* to) {
+void TransformTile(const void* const* pixels, const void* const* next_pixels, int64_t first_channel, int64_t channels,
+                   int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane, T* to) {
   constexpr int kPixels = Transform::kFrom * Transform::kFrom;
+  const auto channels_of = [=](const void* pixel) { return static_cast<const Source*>(pixel) + first_channel; };
   for (int64_t column = 0; column < channels; column += kLanes<T>) {
     const int64_t in_panel = column % panel_width;
     const int64_t panel = column - in_panel;
     T* point = to + panel * pitch + tile * PanelStride(channels - panel, panel_width, kLanes<T>) + in_panel;
     const auto store = [&](int i, Vector<T> value) { Store(value, point + i * plane); };
-    for (int i = 0; i < kPixels; ++i) __builtin_prefetch(static_cast<const Source*>(next_pixels[i]) + column);
     if (column + kLanes<T> <= channels) {
-      const auto load = [&](int i) { return LoadWidened(static_cast<const Source*>(pixels[i]) + column); };
+      const auto load = [&](int i) {
+        __builtin_prefetch(channels_of(next_pixels[i]) + column);
+        return LoadWidened(channels_of(pixels[i]) + column);
+      };
       Transform2D<Transform, T>(load, store);
     } else {
       Source padded[kPixels][kLanes<T>] = {};
       for (int i = 0; i < kPixels; ++i) {
-        for (int64_t c = column; c < channels; ++c) padded[i][c - column] = static_cast<const Source*>(pixels[i])[c];
+        for (int64_t c = column; c < channels; ++c) padded[i][c - column] = channels_of(pixels[i])[c];
       }
       Transform2D<Transform, T>([&](int i) { return LoadWidened(padded[i]); }, store);
     }
