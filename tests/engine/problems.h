@@ -58,6 +58,11 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(2, 17, 37, 37, 7, 3, 1, 3, 37),    // depthwise, ragged channels, the columns of the filter in shares
       Square(1, 9, 19, 19, 5, 1, 3, 6, 19),     // depthwise, dilated: every pixel sees through other columns
       Square(2, 3, 600, 600, 3, 1, 1, 1, 600),  // depthwise, several blocks of channels
+      Square(2, 9, 37, 37, 7, 1, 1, 3, 37),     // depthwise, the widest window, ragged channels
+      Square(1, 12, 19, 19, 9, 1, 1, 4, 19),    // depthwise, wider than a window
+      Square(3, 1, 16, 16, 5, 1, 1, 2, 16),     // depthwise, one pixel
+      Square(2, 9, 24, 24, 4, 1, 1, 0, 24),     // depthwise without padding
+      Square(1, 4, 16, 16, 2, 1, 1, 5, 16),     // depthwise, outputs that see nothing but padding
       Square(2, 8, 3, 3, 3, 1, 1, 1, 3),        // depthwise with less than one vector
       Square(2, 7, 6, 18, 5, 2, 1, 2, 6),       // depthwise with a multiplier
       Square(1, 16, 32, 32, 3, 1, 2, 2, 8),     // thin groups, dilated
@@ -95,6 +100,11 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   wide.in_width = 1201;
   wide.out_width = 601;
   problems.push_back(wide);  // depthwise, a row longer than one chain of sums
+  wide = Square(2, 4, 20, 20, 5, 1, 1, 2, 20);
+  wide.in_width = wide.out_width = 601;
+  wide.dilation_height = 2;
+  wide.pad_top = 4;
+  problems.push_back(wide);  // depthwise, a row longer than one chain of windows
   wgrad::Problem lopsided = Square(2, 11, 37, 37, 3, 1, 1, 0, 37);
   lopsided.in_width = 16;
   lopsided.filter_width = 7;

@@ -67,6 +67,7 @@ std::string Blocking(const WinogradPlan& w) {
 
 std::string Blocking(const DepthwisePlan& d) {
   return JsonObject()
+      .Add("windows", d.windows)
       .Add("column_block", d.column_block)
       .Add("rows_per_task", d.rows_per_task)
       .Add("depth_slices", d.depth_slices)

@@ -86,18 +86,21 @@ struct Segment {
   int64_t columns_begin, columns_end;
 };
 
-// Pixels of one output row, and the rows of the filter through which they see X. Steps and strides in elements.
-struct PixelRun {
-  const Segment* segments;
-  int64_t segment_count;
-  int64_t first_column;                // of the filter; columns are counted from here
+// The channels of an output row, and the rows of the filter through which they see X. Steps and strides in elements.
+struct ChannelRows {
   int64_t channels;                    // at least one vector
   int64_t rows;                        // of the filter
   int64_t x_step, dy_step;             // from one output pixel to the next
   int64_t row_step, column_step;       // from what one row or column of the filter sees to what the next one sees
   int64_t sum_row_stride, sum_stride;  // from the sums of one row or column to those of the next
   int64_t x_ahead, dy_ahead;           // to what the next output row sees
-  int64_t new_rows;                    // of the filter, the last ones: what they see next has not been read yet
+};
+
+struct PixelRun : ChannelRows {
+  const Segment* segments;
+  int64_t segment_count;
+  int64_t first_column;  // of the filter; columns are counted from here
+  int64_t new_rows;      // of the filter, the last ones: what they see next has not been read yet
 };
 
 // Depthwise, on X and dY where they lie: for each row r, column k and channel c,
@@ -106,20 +109,37 @@ struct PixelRun {
 template <typename T>
 using RunKernel = void (*)(const PixelRun& run, const void* x, const void* dy, T* sums);
 
-inline constexpr int kMaxRunColumns = 5;  // of the filter, in one RunKernel: two vectors of sums for each
-inline constexpr int kMaxTaps = 10;       // of one TapKernel: as many sums and pointers as there are registers
-inline constexpr int kMaxVectors = 3;     // per micro-kernel row
+// Neighbouring pixels of output rows that see X through the same rows of the filter, and the columns of X that lie in
+// the image, counted from the one that the first pixel sees through the filter's first column.
+struct PixelWindow : ChannelRows {
+  int64_t output_rows;
+  int64_t pixels;  // of each
+  int64_t inside_begin, inside_end;
+};
+
+// As RunKernel, for stride 1 without dilation. x and dy are those of the first pixel.
+template <typename T>
+using WindowKernel = void (*)(const PixelWindow& window, const void* x, const void* dy, T* sums);
+
+// Other widths are rare in depthwise filters; each would add kernels for every type and instruction set.
+constexpr bool HasWindowKernel(int64_t columns) { return columns == 3 || columns == 5 || columns == 7; }
+
+inline constexpr int kMaxWindowColumns = 7;  // of the filter
+inline constexpr int kMaxRunColumns = 5;     // of the filter, in one RunKernel: two vectors of sums for each
+inline constexpr int kMaxTaps = 10;          // of one TapKernel: as many sums and pointers as there are registers
+inline constexpr int kMaxVectors = 3;        // per micro-kernel row
 inline constexpr int kMaxRows = 16;
 
 template <typename T>
 struct Kernels {
   int lanes;
-  int max_rows[kMaxVectors + 1];                           // tallest micro-kernel for each number of vectors
-  MicroKernel<T> micro[2][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
-  PackRows<T> pack[4];                                     // by the DataType of the source
-  ReduceSlices<T> reduce[4];                               // by the DataType of the result
-  WinogradKernels<T> winograd[kMaxWinogradStride + 1];     // by the stride
-  RunKernel<T> multiply_run[4][kMaxRunColumns + 1];        // by the DataType of the sources first
+  int max_rows[kMaxVectors + 1];                              // tallest micro-kernel for each number of vectors
+  MicroKernel<T> micro[2][kMaxVectors + 1][kMaxRows + 1];     // by Indexed first
+  PackRows<T> pack[4];                                        // by the DataType of the source
+  ReduceSlices<T> reduce[4];                                  // by the DataType of the result
+  WinogradKernels<T> winograd[kMaxWinogradStride + 1];        // by the stride
+  RunKernel<T> multiply_run[4][kMaxRunColumns + 1];           // by the DataType of the sources first
+  WindowKernel<T> multiply_window[4][kMaxWindowColumns + 1];  // by the DataType of the sources first
   TapKernel<T> multiply_taps[kMaxTaps + 1];
   SpreadLanes<T> spread[4];  // by the DataType of the source
 };

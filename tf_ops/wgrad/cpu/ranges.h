@@ -10,6 +10,8 @@ namespace wgrad {
 // The half-open range of outputs o whose input index o * stride + offset lies in [0, in).
 struct Range {
   int64_t begin, end;
+
+  bool operator==(const Range& other) const { return begin == other.begin && end == other.end; }
 };
 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }

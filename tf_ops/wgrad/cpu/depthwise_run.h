@@ -1,6 +1,7 @@
-// The kernel for depthwise convolutions: nothing is copied, and every channel of a row is read before the next row is.
-#ifndef TF_OPS_WGRAD_CPU_DEPTHWISE_KERNEL_H_
-#define TF_OPS_WGRAD_CPU_DEPTHWISE_KERNEL_H_
+// The kernel for depthwise convolutions of any stride and dilation: nothing is copied, and every channel of a row is
+// read before the next row is.
+#ifndef TF_OPS_WGRAD_CPU_DEPTHWISE_RUN_H_
+#define TF_OPS_WGRAD_CPU_DEPTHWISE_RUN_H_
 
 #include "tf_ops/wgrad/cpu/kernels.h"
 #include "tf_ops/wgrad/cpu/pack.h"
@@ -116,4 +117,4 @@ void FillRunKernels(RunKernel<T>* kernels) {
 }  // namespace
 }  // namespace wgrad::WGRAD_ISA
 
-#endif  // TF_OPS_WGRAD_CPU_DEPTHWISE_KERNEL_H_
+#endif  // TF_OPS_WGRAD_CPU_DEPTHWISE_RUN_H_
