@@ -134,13 +134,15 @@ class Task {
   }
 
   void MultiplyWindows(const ChannelRows& rows, int64_t output_rows, int64_t x_pixel, int64_t dy_pixel, int64_t kh) {
-    const WindowKernel<T> kernel = kernels_.multiply_window[static_cast<int>(p_.dtype)][p_.filter_width];
+    const WindowKernel<T> kernel =
+        kernels_.multiply_window[static_cast<int>(p_.dtype)][p_.stride_width][p_.filter_width];
     for (int64_t ow = 0; ow < p_.out_width; ow += kMaxPixels) {
-      const int64_t first_column = ow - p_.pad_left;
+      const int64_t first_column = ow * p_.stride_width - p_.pad_left;
       const int64_t inside_begin = std::max<int64_t>(0, -first_column);
       const PixelWindow window = {rows, output_rows, std::min(kMaxPixels, p_.out_width - ow), inside_begin,
                                   std::max(inside_begin, p_.in_width - first_column)};
-      kernel(window, Input(x_pixel + ow), OutBackprop(dy_pixel + ow), sums_ + kh * rows.sum_row_stride);
+      kernel(window, Input(x_pixel + ow * p_.stride_width), OutBackprop(dy_pixel + ow),
+             sums_ + kh * rows.sum_row_stride);
     }
   }
 
@@ -195,7 +197,8 @@ class Task {
 void PlanDepthwise(const Problem& p, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype);
   DepthwisePlan& d = plan->depthwise;
-  d.windows = p.stride_width == 1 && HasWindowKernel(p.filter_width) && (p.dilation_width == 1 || p.filter_width == 1);
+  d.windows = p.stride_width <= kMaxWindowStride && HasWindowKernel(p.filter_width) &&
+              (p.dilation_width == 1 || p.filter_width == 1);
   // Runs of 1 KiB of each pixel's channels keep the memory busy, and tasks that share out the channels need no partial
   // sums. Of large images the rows that one output row reads would not stay in the second-level cache.
   constexpr int64_t kRunBytes = 1024, kShortRunBytes = 256, kCacheBytes = 256 << 10, kLineBytes = 64;

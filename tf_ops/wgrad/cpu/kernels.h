@@ -117,13 +117,14 @@ struct PixelWindow : ChannelRows {
   int64_t inside_begin, inside_end;
 };
 
-// As RunKernel, for stride 1 without dilation. x and dy are those of the first pixel.
+// As RunKernel, for stride 1 or 2 without dilation. x and dy are those of the first pixel.
 template <typename T>
 using WindowKernel = void (*)(const PixelWindow& window, const void* x, const void* dy, T* sums);
 
 // Other widths are rare in depthwise filters; each would add kernels for every type and instruction set.
 constexpr bool HasWindowKernel(int64_t columns) { return columns == 3 || columns == 5 || columns == 7; }
 
+inline constexpr int kMaxWindowStride = 2;
 inline constexpr int kMaxWindowColumns = 7;  // of the filter
 inline constexpr int kMaxRunColumns = 5;     // of the filter, in one RunKernel: two vectors of sums for each
 inline constexpr int kMaxTaps = 10;          // of one TapKernel: as many sums and pointers as there are registers
@@ -133,13 +134,14 @@ inline constexpr int kMaxRows = 16;
 template <typename T>
 struct Kernels {
   int lanes;
-  int max_rows[kMaxVectors + 1];                              // tallest micro-kernel for each number of vectors
-  MicroKernel<T> micro[2][kMaxVectors + 1][kMaxRows + 1];     // by Indexed first
-  PackRows<T> pack[4];                                        // by the DataType of the source
-  ReduceSlices<T> reduce[4];                                  // by the DataType of the result
-  WinogradKernels<T> winograd[kMaxWinogradStride + 1];        // by the stride
-  RunKernel<T> multiply_run[4][kMaxRunColumns + 1];           // by the DataType of the sources first
-  WindowKernel<T> multiply_window[4][kMaxWindowColumns + 1];  // by the DataType of the sources first
+  int max_rows[kMaxVectors + 1];                           // tallest micro-kernel for each number of vectors
+  MicroKernel<T> micro[2][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
+  PackRows<T> pack[4];                                     // by the DataType of the source
+  ReduceSlices<T> reduce[4];                               // by the DataType of the result
+  WinogradKernels<T> winograd[kMaxWinogradStride + 1];     // by the stride
+  RunKernel<T> multiply_run[4][kMaxRunColumns + 1];        // by the DataType of the sources first
+  WindowKernel<T> multiply_window[4][kMaxWindowStride + 1]
+                                 [kMaxWindowColumns + 1];  // by the DataType of the sources first
   TapKernel<T> multiply_taps[kMaxTaps + 1];
   SpreadLanes<T> spread[4];  // by the DataType of the source
 };
