@@ -52,11 +52,12 @@ class Implementation:
 
 
 def plugin(problem: Problem) -> Implementation:
-    """The public op. (Its filter argument gives the shape alone.)"""
+    """The raw op, as the peers' are. (Its filter argument gives the shape alone.)"""
     filters = tf.zeros(problem.layer.filter_shape, problem.x.dtype)
     attributes = problem.attributes()
     return _tensorflow_implementation(
-        problem, lambda x, dy: conv_backprop.conv2d_backprop_filter_v2(x, filters, dy, **attributes)
+        problem,
+        lambda x, dy: tf.raw_ops.Conv2DBackpropFilterV2(input=x, filter=filters, out_backprop=dy, **attributes),
     )
 
 

@@ -26,9 +26,9 @@ multiply-adds in registers, in the arithmetic that suits the type best, on as ma
   ratio of sums in which each layer counts as often as the network has it.
 - GFLOP/s count the operations of the definition. Winograd's algorithm needs fewer, and nobody has to multiply by
   padding, so more than 100 % of the peak is possible.
-- All are called eagerly. The plugin is `conv2d_backprop_filter_v2`. TensorFlow is its V1 op, for depthwise layers
-  `DepthwiseConv2dNativeBackpropFilter`, once with oneDNN and once with Eigen, of which TensorFlow uses one by default,
-  depending on the processor. PyTorch is `aten::convolution_backward` on channels_last tensors.
+- All are called eagerly, as raw ops. The plugin is `Conv2DBackpropFilterV2`. TensorFlow is its V1 op, for depthwise
+  layers `DepthwiseConv2dNativeBackpropFilter`, once with oneDNN and once with Eigen, of which TensorFlow uses one by
+  default, depending on the processor. PyTorch is `aten::convolution_backward` on channels_last tensors.
 - All read the same memory, NHWC, values drawn from a normal distribution. Padding is SAME. Every result has been
   checked against sums in float64; a wrong one would not be in the tables.
 - With one thread the process is bound to one processor.
