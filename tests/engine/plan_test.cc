@@ -130,6 +130,9 @@ void TestChains() {
                                  Square(64, 224, 64, 64, 1, 1, 1, 0, 1)}) {
     CHECK_LE(PlanOf(problem).direct.blocks_per_slice, 512);
   }
+  const Plan grouped = PlanOf(Square(32, 224, 512, 512, 3, 1, 1, 1, 32));
+  CHECK_TRUE(grouped.algorithm == Algorithm::kWinograd);
+  CHECK_LE(grouped.winograd.chunks_per_task, 256);
 }
 
 // Sizes that the attributes allow and no cache holds.

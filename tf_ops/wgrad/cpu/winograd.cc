@@ -327,12 +327,10 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   int64_t max_chunk = kMaxRun;
   if (w.shared_transforms) {
     max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxRun);
-  } else if (w.bundles > 1) {
-    // Two cache lines of a pixel at a time (one loses 4-8 %), and so many tiles that their transforms stay in the
-    // second-level cache (half of it 5 %).
-    constexpr int64_t kRunBytes = 128, kTaskBytes = 384 << 10;
+  } else {
+    // Two cache lines of a pixel at a time: one loses 4-8 %.
+    constexpr int64_t kRunBytes = 128;
     w.bundles_per_task = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
-    max_chunk = std::clamp<int64_t>(kTaskBytes / (w.bundles_per_task * tile_bytes), 1, kMaxRun);
   }
   w.chunk_tiles = CeilDiv(w.tiles, CeilDiv(w.tiles, max_chunk));
   w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
@@ -348,9 +346,13 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
     w.row_block = w.rows;
     w.column_block = w.columns;
     w.bundle_tasks = CeilDiv(w.bundles, w.bundles_per_task);
+    const auto affordable = [&](int64_t bytes) { return std::max<int64_t>(1, bytes / (FilterElements(p) * sum_size)); };
     constexpr int64_t kMaxTasks = 16;
-    const int64_t affordable = std::max<int64_t>(1, kPartialBytes / (FilterElements(p) * sum_size));
-    w.chunks_per_task = CeilDiv(w.chunks, std::min(CeilDiv(kMaxTasks, w.bundle_tasks), affordable));
+    const int64_t task_sums = std::min(CeilDiv(kMaxTasks, w.bundle_tasks), affordable(kPartialBytes));
+    // Many bundles need no more tasks, but adding chunk after chunk rounds each time.
+    constexpr int64_t kMaxChain = 256, kChainBytes = 16 << 20;
+    const int64_t chain_sums = std::min(CeilDiv(w.chunks, kMaxChain), affordable(kChainBytes));
+    w.chunks_per_task = CeilDiv(w.chunks, std::max(task_sums, chain_sums));
     w.partial_sums = CeilDiv(w.chunks, w.chunks_per_task);
   }
   w.in_place = w.partial_sums == 1 && SumsInItsType(p.dtype);
