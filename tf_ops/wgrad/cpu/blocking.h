@@ -51,8 +51,8 @@ inline int64_t Tiles(const Kernels<T>& kernels, int64_t rows, int64_t columns) {
          (vectors == 0 ? 0 : CeilDiv(rows, kernels.max_rows[vectors]));
 }
 
-// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile; before_tile may ask for
-// memory that is needed later.
+// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile; before_tile, given the tile's
+// first sum, its rows and its columns, may ask for memory that is needed later.
 template <typename T, typename BeforeTile>
 inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t depth, const T* a, int64_t a_stride,
                           int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,
@@ -61,9 +61,10 @@ inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t de
   for (int64_t column = 0; column < columns; column += panel_width) {
     const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);
     ForEachShare(rows, kernels.max_rows[vectors], [&](int64_t row, int64_t tile_rows) {
-      before_tile();
-      kernels.micro[indexed][vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, index,
-                                                 sums + row * sum_stride + column, sum_stride, accumulate);
+      T* tile = sums + row * sum_stride + column;
+      before_tile(tile, tile_rows, vectors * kernels.lanes);
+      kernels.micro[indexed][vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, index, tile, sum_stride,
+                                                 accumulate);
     });
   }
 }

@@ -144,8 +144,15 @@ class Task {
     T* sums = slice_sums_ + (tap * plan_.rows + row) * d_.sum_columns + first_column_ +
               group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
     Prefetch next_slice = NextSlice(group, row, rows);
+    const auto before_tile = [&](T* tile, int64_t tile_rows, int64_t tile_columns) {
+      next_slice.Some();
+      if (!plan_.sums_in_cache) {
+        PrefetchToWrite(reinterpret_cast<const char*>(tile), d_.sum_columns * sizeof(T), tile_rows,
+                        tile_columns * sizeof(T));
+      }
+    };
     MultiplySlice(d_.kernels, kIndexedB, PanelDepth(plan_, pixels_.count), a, a_stride, rows, Panels(group), pitch_,
-                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, [&] { next_slice.Some(); });
+                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, before_tile);
   }
 
   // The slice after this one, but for that of another tap, which sees most of the same pixels.
@@ -261,6 +268,10 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const int64_t blocks = CeilDiv(pixels, d.depth_block);
 
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;
+  // What B's panels leave of the second-level cache. Without asking for the tiles of larger sums beforehand ResNet-50's
+  // last two stages lose up to 8 % (float64: 11 %), with asking for those of smaller ones the first up to 2 %.
+  constexpr int64_t kCacheBytes = 256 << 10;
+  d.sums_in_cache = sum_bytes <= kCacheBytes;
   // Partial sums only for those tasks that dW itself does not offer: they cost memory, 1074 page faults and a fifth of
   // the time of 4_1x1a where 4 MiB were mapped anew for each call.
   d.depth_slices = 1;

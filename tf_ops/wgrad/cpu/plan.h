@@ -18,6 +18,7 @@ struct DirectPlan {
   bool pointwise;            // each output pixel sees the input pixel in its place
   bool a_in_place;           // X is read where it lies
   bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
+  bool sums_in_cache;        // near enough not to be asked for
   int64_t taps, rows;        // per group
   int64_t slice_rows;        // rows of one packed slice of A
   int64_t columns;           // of one group

@@ -8,6 +8,16 @@
 
 namespace wgrad {
 
+inline constexpr int64_t kCacheLine = 64;
+
+// Asks for `rows` rows of `bytes` bytes, soon to be written.
+inline void PrefetchToWrite(const char* first, int64_t stride_bytes, int64_t rows, int64_t bytes) {
+  for (const char* row = first; row != first + rows * stride_bytes; row += stride_bytes) {
+    for (int64_t byte = 0; byte < bytes; byte += kCacheLine) __builtin_prefetch(row + byte, 1);
+    __builtin_prefetch(row + bytes - 1, 1);  // of rows that begin within a line
+  }
+}
+
 // Runs of `bytes` bytes, to be asked for in about equal parts by `calls` calls of Some: all at once would wait for free
 // line buffers.
 class Prefetch {
@@ -21,7 +31,7 @@ class Prefetch {
         offset_bytes_(offset_bytes),
         runs_(runs),
         bytes_(bytes),
-        lines_per_call_(CeilDiv(runs * CeilDiv(bytes, kLine), calls)) {}
+        lines_per_call_(CeilDiv(runs * CeilDiv(bytes, kCacheLine), calls)) {}
 
   // Run i is at first + i * stride_bytes.
   Prefetch(const char* first, int64_t stride_bytes, int64_t runs, int64_t bytes, int64_t calls)
@@ -31,7 +41,7 @@ class Prefetch {
     for (int64_t line = 0; line < lines_per_call_ && run_ < runs_; ++line) {
       const int64_t offset = offsets_ == nullptr ? run_ : offsets_[run_];
       __builtin_prefetch(first_ + offset * offset_bytes_ + byte_);
-      byte_ += kLine;
+      byte_ += kCacheLine;
       if (byte_ >= bytes_) {
         byte_ = 0;
         ++run_;
@@ -40,8 +50,6 @@ class Prefetch {
   }
 
  private:
-  static constexpr int64_t kLine = 64;
-
   const char* first_ = nullptr;
   const int64_t* offsets_ = nullptr;
   int64_t offset_bytes_ = 0, runs_ = 0, bytes_ = 0, lines_per_call_ = 0;

@@ -80,7 +80,7 @@ class Winograd {
         TransformTiles(first, tiles, 0, first_bundle, bundles, u, v);
         for (int64_t i = 0; i < bundles; ++i) {
           Multiply(u + i * sizes_.u, v + i * sizes_.v, tiles, WholeBundle(first_bundle + i), chunk != first_chunk,
-                   products + i * sizes_.products, [] {});
+                   products + i * sizes_.products, [](auto...) {});
         }
       }
       for (int64_t i = 0; i < bundles; ++i) {
@@ -113,7 +113,7 @@ class Winograd {
         // A block's taps lie far apart in dW.
         int64_t offsets[kTaps * 2 * kSliceRows];
         Prefetch taps = Taps(block, tiles, offsets);
-        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, products, [&] { taps.Some(); });
+        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, products, [&](auto...) { taps.Some(); });
         ToTaps(products, block, chunk != 0, sums_);
       });
     }
