@@ -70,7 +70,9 @@ def main() -> int:
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", choices=[*MODELS, *TINY], default=list(MODELS), help="default: all")
-    parser.add_argument("--batch", nargs="+", type=_positive, default=[8], help="images; default: 8")
+    parser.add_argument(
+        "--batch", nargs="+", type=_positive, help="images; default: 1, 8 and 32 for ResNet-50 in float32, otherwise 8"
+    )
     parser.add_argument(
         "--dtype", nargs="+", choices=DTYPES, help="default: all of them for ResNet-50, float32 for the other models"
     )
@@ -107,8 +109,8 @@ def _work(options: argparse.Namespace) -> list[tuple[Configuration, Layer]]:
     return [
         (Configuration(model, batch, dtype, threads), layer)
         for model in options.model
-        for batch in options.batch
         for dtype in options.dtype or (DTYPES if model == "resnet50" else DTYPES[:1])
+        for batch in options.batch or ((1, 8, 32) if (model, dtype) == ("resnet50", "float32") else (8,))
         for layer in {**MODELS, **TINY}[model]
         for threads in dict.fromkeys(options.threads)
     ]

@@ -51,8 +51,8 @@ inline int64_t Tiles(const Kernels<T>& kernels, int64_t rows, int64_t columns) {
          (vectors == 0 ? 0 : CeilDiv(rows, kernels.max_rows[vectors]));
 }
 
-// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile; before_tile, given the tile's
-// first sum, its rows and its columns, may ask for memory that is needed later.
+// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile; before_tile, given the
+// tile's first sum, its rows and its columns, may ask for memory that is needed later.
 template <typename T, typename BeforeTile>
 inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t depth, const T* a, int64_t a_stride,
                           int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,

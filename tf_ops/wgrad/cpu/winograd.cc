@@ -113,7 +113,8 @@ class Winograd {
         // A block's taps lie far apart in dW.
         int64_t offsets[kTaps * 2 * kSliceRows];
         Prefetch taps = Taps(block, tiles, offsets);
-        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, products, [&](auto...) { taps.Some(); });
+        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, products,
+                 [&](auto...) { taps.Some(); });
         ToTaps(products, block, chunk != 0, sums_);
       });
     }
