@@ -178,15 +178,16 @@ def test_none_for_filter() -> None:
 
 
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("shape", [[None] * 4, None])
 @pytest.mark.parametrize("geometry", ["plain", "all at once"])
-def test_function_of_unknown_shapes(geometry: str, data_format: str) -> None:
+def test_function_of_unknown_shapes(geometry: str, shape: list[None] | None, data_format: str) -> None:
     conv = dataclasses.replace(GEOMETRIES[geometry], data_format=data_format)
     arguments = [
         tf.constant(integers(shape, i))
         for i, shape in enumerate([conv.input_shape, conv.output_shape, conv.filter_shape])
     ]
 
-    @tf.function(input_signature=[tf.TensorSpec([None] * 4, tf.float64)] * 3)
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float64)] * 3)
     def traced(x: tf.Tensor, dy: tf.Tensor, g: tf.Tensor) -> list[Any]:
         with tf.GradientTape() as tape:
             tape.watch([x, dy])

@@ -130,6 +130,8 @@ def test_algorithm_choice(auto_afterwards) -> None:
     assert plugin.get_algorithm() == "reference"
     with pytest.raises(ValueError, match="'fastest'"):
         plugin.set_algorithm("fastest")
+    with pytest.raises(ValueError, match="got None"):
+        plugin.set_algorithm(None)
     assert plugin.get_algorithm() == "reference"
 
 
@@ -183,6 +185,7 @@ def test_plan_for_one_algorithm() -> None:
         ({"input_shape": [2, 9, 9]}, r"input_shape must have 4 elements, got \[2, 9, 9\]"),
         ({"strides": [1, 1]}, r"strides must have 4 elements, got \[1, 1\]"),
         ({"strides": [1, 0, 1, 1]}, "strides"),
+        ({"strides": [1, 2**64 + 1, 1, 1]}, "strides must be 64-bit integers, got"),
         ({"padding": "FULL"}, "padding must be one of VALID, SAME, EXPLICIT, got 'FULL'"),
         ({"data_format": "CHWN"}, "data_format must be one of NHWC, NCHW, got 'CHWN'"),
         ({"dtype": "int32"}, "dtype must be one of .*, got 'int32'"),
@@ -201,6 +204,7 @@ def test_plan_rejects(change, message: str) -> None:
     [
         {"strides": 1, "padding": "SAME"},
         {"strides": [2], "padding": "VALID"},
+        {"strides": np.int64(2), "padding": "VALID"},
         {"strides": (2, 3), "padding": "SAME"},
         {"strides": [1, 2, 1, 1], "padding": [[0, 0], [1, 2], [0, 3], [0, 0]]},
         {"strides": 1, "padding": "VALID", "dilations": 2},
@@ -231,6 +235,7 @@ def test_conv2d_in_nchw() -> None:
         ({"strides": [1, 1, 1], "padding": "SAME"}, r"strides must be 1, 2 or 4 integers, got \[1, 1, 1\]"),
         ({"strides": 1, "padding": "SAME", "dilations": []}, "dilations must be 1, 2 or 4 integers"),
         ({"strides": 1, "padding": "EXPLICIT"}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
+        ({"strides": 1, "padding": [1, 1, 1, 1]}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
         ({"strides": 1, "padding": [[0, 0], [1, 1]]}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
         ({"strides": 1, "padding": "SAME", "data_format": "HWCN"}, "data_format must be 'NHWC' or 'NCHW', got 'HWCN'"),
     ],

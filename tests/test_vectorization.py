@@ -55,6 +55,20 @@ def test_vectorized_map(geometry: str, differs: str) -> None:
     assert "Conv2DBackpropFilterV2" in ops_inside(vectorized, *looped)
 
 
+@pytest.mark.parametrize("differs", ["x", "dy", "x dy"])
+def test_no_iterations(differs: str) -> None:
+    x = tf.zeros(([0] if "x" in differs else []) + list(PLAIN.input_shape))
+    dy = tf.zeros(([0] if "dy" in differs else []) + list(PLAIN.output_shape))
+    filter = tf.zeros(PLAIN.filter_shape)
+
+    def filter_gradient(looped: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        values = {"x": x, "dy": dy, **dict(zip(differs.split(), looped, strict=True))}
+        return plugin.conv2d_backprop_filter_v2(values["x"], filter, values["dy"], **PLAIN.attributes)
+
+    looped = tuple({"x": x, "dy": dy}[name] for name in differs.split())
+    assert tf.vectorized_map(filter_gradient, looped, fallback_to_while_loop=False).shape == (0, *PLAIN.filter_shape)
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_jacobian_of_a_patched_convolution(geometry: str) -> None:
     """One op for the filter gradients of all outputs."""

@@ -136,7 +136,7 @@ def _spread(x: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
     _, stride_height, stride_width, _ = strides
     if stride_height == stride_width == 1:
         return x
-    batch, height, width, channels = tf.unstack(tf.shape(x))
+    batch, height, width, channels = tf.unstack(tf.shape(x), num=4)
     x = tf.reshape(x, [batch, height, 1, width, 1, channels])
     x = tf.pad(x, [[0, 0], [0, 0], [0, stride_height - 1], [0, 0], [0, stride_width - 1], [0, 0]])
     return tf.reshape(x, [batch, height * stride_height, width * stride_width, channels])
@@ -153,7 +153,7 @@ def _crop_or_pad(x: tf.Tensor, begin: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 def _turn(w: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
     """The filter turned by 180 degrees, input and output channels exchanged inside each group."""
-    height, width, channels, out_channels = tf.unstack(tf.shape(w))
+    height, width, channels, out_channels = tf.unstack(tf.shape(w), num=4)
     w = tf.reshape(tf.reverse(w, [0, 1]), [height, width, channels, groups, out_channels // groups])
     return tf.reshape(tf.transpose(w, [0, 1, 4, 3, 2]), [height, width, out_channels // groups, groups * channels])
 

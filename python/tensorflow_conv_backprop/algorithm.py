@@ -24,7 +24,7 @@ def set_algorithm(name: str) -> None:
     Raises:
         ValueError: If there is no such algorithm.
     """
-    if not library.functions().wgrad_set_algorithm(name.encode()):
+    if not isinstance(name, str) or not library.functions().wgrad_set_algorithm(name.encode()):
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {name!r}")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 _NCHW_TO_NHWC = (0, 2, 3, 1)
@@ -55,7 +57,7 @@ class ConvAttributes:
             if padding not in ("SAME", "VALID"):
                 raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
         else:
-            if [len(pair) for pair in padding] != [2, 2, 2, 2]:
+            if [np.size(pair) for pair in padding] != [2, 2, 2, 2]:
                 raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
             explicit_paddings = tuple(int(amount) for pair in padding for amount in pair)
             padding = "EXPLICIT"
@@ -106,7 +108,7 @@ def _channels_last(values: Sequence[Any]) -> tuple[Any, ...]:
 
 def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
     """One, two or four integers, as four in the order of `data_format`."""
-    values = tuple(int(v) for v in ([value] if isinstance(value, int) else value))
+    values = tuple(int(v) for v in ([value] if isinstance(value, numbers.Integral) else value))
     if len(values) == 4:
         return values
     if len(values) not in (1, 2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -122,4 +123,7 @@ def _position(name: str, value: Any, values: Sequence[Any]) -> int:
 def _integers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
     if len(values) != length:
         raise ValueError(f"{name} must have {length} elements, got {list(values)}")
-    return tuple(int(value) for value in values)
+    integers = tuple(operator.index(value) for value in values)
+    if not all(-(2**63) <= integer < 2**63 for integer in integers):
+        raise ValueError(f"{name} must be 64-bit integers, got {list(values)}")
+    return integers

@@ -22,6 +22,9 @@ def convert(pfor_input: Any) -> Any:
     iterations = pfor_input.pfor.loop_len_vector[0]
     (x, x_differs, _), (w, w_differs, _), (dy, dy_differs, _) = pfor_input.inputs
     filter_shape = tf.shape(w)[1:] if w_differs else tf.shape(w)
+    length = tf.get_static_value(pfor_input.pfor.loop_len_vector)
+    if length is not None and length[0] == 0 and (x_differs or dy_differs):
+        return pfor.wrap(tf.zeros(tf.concat([[0], filter_shape], axis=0), x.dtype), True)
     groups = tf.shape(x)[attributes.channel_axis + int(x_differs)] // filter_shape[2]
 
     if dy_differs:

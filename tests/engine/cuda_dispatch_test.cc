@@ -51,7 +51,7 @@ struct Call {
 // `most_bytes`: what the allocator gives at once.
 Call Compute(const Problem& p, const Settings& settings, const Tensors& tensors, int64_t most_bytes = INT64_MAX) {
   std::vector<std::vector<char>> memory;
-  const auto allocate = [&](int64_t bytes) -> void* {
+  const auto allocate = [&](int64_t bytes, bool) -> void* {
     if (bytes > most_bytes) return nullptr;
     memory.emplace_back(bytes + 256, '\xff');
     const auto address = reinterpret_cast<uintptr_t>(memory.back().data());
@@ -150,6 +150,30 @@ void TestAnotherCandidateRunsWhereMemoryIsShort() {
   CHECK_TRUE(none.status.code() == Code::kResourceExhausted);
 }
 
+void TestMemoryThatWasShortOnceIsNotHeldAgainstACandidate() {
+  Problem p = Window(Make(2, 41, 40, 16, 1, 16, 3, 3), 1, 1, 1, 1, 1, 1);
+  p.layout = Layout::kNCHW;
+  const Tensors tensors = TensorsOf(p);
+  CHECK_TRUE(Compute(p, DefaultSettings(), tensors, 100).status.code() == Code::kResourceExhausted);
+  CHECK_EQ(Compute(p, DefaultSettings(), tensors, 200'000).ran, "cudnn");
+  std::map<std::string, int> ran;
+  for (int i = 0; i < 20; ++i) ++ran[Compute(p, DefaultSettings(), tensors).ran];
+  CHECK_LE(1, ran["implicit_gemm"]);
+}
+
+void TestACapturedStreamDoesNotAskCudnn() {
+  const Problem p = Window(Make(2, 7, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  const Tensors tensors = TensorsOf(p);
+  const int before = CudnnCalls();
+  host_device.captured = true;
+  CHECK_EQ(Compute(p, DefaultSettings(), tensors).ran, "implicit_gemm");
+  CHECK_EQ(CudnnCalls(), before);
+  host_device.captured = false;
+  std::map<std::string, int> ran;
+  for (int i = 0; i < 20; ++i) ++ran[Compute(p, DefaultSettings(), tensors).ran];
+  CHECK_LE(1, ran["cudnn"]);
+}
+
 void TestACapturedStreamIsNotTimed() {
   const Problem p = Small(DataType::kBFloat16);
   const Tensors tensors = TensorsOf(p);
@@ -206,6 +230,8 @@ int main(int argc, char** argv) {
   TestNoCudnnCallWhereItIsNotWanted();
   TestUnevenPaddingIsNotForCudnn();
   TestAnotherCandidateRunsWhereMemoryIsShort();
+  TestMemoryThatWasShortOnceIsNotHeldAgainstACandidate();
+  TestACapturedStreamDoesNotAskCudnn();
   TestACapturedStreamIsNotTimed();
   TestOneMethodAlone();
   TestSeveralThreadsAndDevices();

@@ -152,7 +152,18 @@ void TestTooManySlicesForTheGridGoToTheGeneralKernel() {
   std::vector<Declined> declined;
   const auto plans = MakePlans(Conv(DataType::kFloat32, 1, 13000, 3, 3, 3), kA100, no_tf32, &declined);
   CHECK_TRUE(plans[0].method == Method::kGeneral);
-  CHECK_EQ(WhyDeclined(declined, "F32SimtTile64x64"), "accuracy takes 82520 slices, the grid has 65535");
+  CHECK_EQ(WhyDeclined(declined, "F32SimtTile64x64"),
+           "slices that accuracy takes: 82520, that the grid and 32-bit offsets have room for: 65535");
+}
+
+// 32 pixels of 2^21 channels of 32 bits are 2^31 bits.
+void TestTilesThatBeginTooFarGoToSmallerOnes() {
+  std::vector<Declined> declined;
+  const auto plans = MakePlans(Conv(DataType::kFloat32, 1, 8, 128, (1 << 21) + 32, 1), kA100, {}, &declined);
+  CHECK_LE(1u, plans.size());
+  for (const Plan& plan : plans) CHECK_TRUE(plan.method != Method::kImplicitGemm || InstanceOf(plan).tile_k < 32);
+  CHECK_EQ(WhyDeclined(declined, "Tf32Align4Tile64x64"),
+           "slices that accuracy takes: 1, that the grid and 32-bit offsets have room for: 0");
 }
 
 // The grid's y dimension holds the tiles of filter rows, four to one.
@@ -204,7 +215,7 @@ void TestInvariants() {
     p.groups = pick({1, 1, 1, 2, p.in_channels});
     if (p.in_channels % p.groups != 0) continue;
     p.filter_channels = p.in_channels / p.groups;
-    p.out_channels = p.groups * pick({1, 2, 8, 63, 256});
+    p.out_channels = p.groups * pick({1, 2, 8, 63, 256, (1 << 21) + 32});
     p.layout = random() % 2 == 0 ? Layout::kNHWC : Layout::kNCHW;
     const Device device = {static_cast<int>(pick({50, 75, 80, 86, 90, 120})),
                            static_cast<int>(pick({1, 40, 108, 132}))};
@@ -238,8 +249,8 @@ void TestInvariants() {
       CHECK_TRUE(options.allow_tf32 || instance.math != Math::kTf32);
       // Rounding to tf32 may also overflow.
       CHECK_EQ(plan.repair, ReadsPadding(p) || instance.math == Math::kTf32);
-      // CUTLASS multiplies a slice's first element by the bits of one in 32 bits.
-      CHECK_LE(plan.slices * instance.tile_k * p.out_channels * ElementSize(p.dtype) * 8,
+      // CUTLASS multiplies the elements before a tile by the bits of one in 32 bits.
+      CHECK_LE((plan.slices * instance.tile_k + 1) * p.out_channels * ElementSize(p.dtype) * 8,
                std::numeric_limits<int32_t>::max());
       const int64_t pixels = plan.images_per_round * p.out_height * p.out_width;
       const int64_t limit = instance.math == Math::kSimt && p.dtype == DataType::kFloat32 ? 2048 : 16384;
@@ -269,6 +280,7 @@ int main() {
   TestHugeBatchGoesInRounds();
   TestGridsStayWithinTheirLimits();
   TestTooManySlicesForTheGridGoToTheGeneralKernel();
+  TestTilesThatBeginTooFarGoToSmallerOnes();
   TestTooManyFilterRowsForTheGridGoToTheGeneralKernel();
   TestFarTapsAreNotNarrowed();
   TestHugeStrideIsNotNarrowed();

@@ -133,6 +133,9 @@ void TestChains() {
   const Plan grouped = PlanOf(Square(32, 224, 512, 512, 3, 1, 1, 1, 32));
   CHECK_TRUE(grouped.algorithm == Algorithm::kWinograd);
   CHECK_LE(grouped.winograd.chunks_per_task, 256);
+  // Tiny images, each of them a strip.
+  CHECK_LE(PlanOf(Square(200000, 3, 1, 1, 3, 1, 1, 0, 1)).strip_direct.strips_per_slice, 256);
+  CHECK_LE(PlanOf(Square(200000, 3, 4, 4, 3, 1, 1, 0, 2)).thin_groups.strips_per_task, 256);
 }
 
 // Sizes that the attributes allow and no cache holds.

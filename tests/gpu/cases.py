@@ -44,6 +44,18 @@ def wide_problems() -> Iterator[Problem]:
         )  # fmt: skip
 
 
+def dispatched_problems(dtype: str, layout: str) -> Iterator[Problem]:
+    """What cuDNN takes too, the smallest first."""
+    same = ((1, 1), (1, 1))
+    window = {"filter_size": (3, 3), "layout": layout}
+    yield make_problem(dtype, batch=2, size=(8, 8), group_channels=(16, 32), padding=same, **window)
+    yield make_problem(dtype, batch=2, size=(9, 8), group_channels=(16, 8), groups=4, padding=same, **window)
+    yield make_problem(dtype, batch=3, size=(15, 17), group_channels=(8, 24), stride=(2, 2), padding=same, **window)
+    yield make_problem(dtype, batch=3, size=(15, 17), group_channels=(8, 24), dilation=(2, 3), **window)
+    # 200,704 pixels: long sums.
+    yield make_problem(dtype, batch=4, size=(224, 224), group_channels=(8, 16), padding=same, **window)
+
+
 # (input size, in channels, out channels, filter size, stride, how often ResNet-50 has it)
 _RESNET50 = (
     (224, 3, 64, 7, 2, 1),

@@ -39,13 +39,16 @@ class Gpu:
     def synchronize(self) -> None:
         torch.cuda.synchronize()
 
+    def hold(self) -> None:
+        """Keeps the device busy for about 20 ms, so that what is queued meanwhile runs without waiting for the host."""
+        torch.cuda._sleep(40_000_000)
+
     def milliseconds(self, run: Callable[[], object], repetitions: int = 30, warm_up: int = 10) -> float:
         """The median time of `run` on the current stream, by events."""
         for _ in range(warm_up):
             run()
         events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repetitions)]
-        # Holds the device, for about 20 ms, until all calls are queued: otherwise short ones would time the host.
-        torch.cuda._sleep(40_000_000)
+        self.hold()  # otherwise short calls would time the host
         for start, stop in events:
             start.record()
             run()
@@ -68,6 +71,9 @@ class Host:
         return 0
 
     def synchronize(self) -> None:
+        pass
+
+    def hold(self) -> None:
         pass
 
     def milliseconds(self, run: Callable[[], object]) -> float:

@@ -166,9 +166,11 @@ def _link(
 
 def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[str], None]) -> pathlib.Path:
     """Compiles the engine for one GPU architecture ("native", "sm_90", ...)."""
+    nvcc = find_nvcc()
     compiler = [
-        str(find_nvcc()), "-x", "cu", "-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch={architecture}",
+        str(nvcc), "-x", "cu", "-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch={architecture}",
         "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT}", f"-I{_find_cutlass(folder)}",
+        f"-L{nvcc.parents[1] / 'lib'}",  # where pip's packages have the runtime
     ]  # fmt: skip
     sources = [*sorted(SOURCES.glob("*.cc")), SOURCES.parent / "problem.cc"]
     return _link(compiler, sources, folder / architecture, jobs, report)

@@ -40,17 +40,18 @@ def _own(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str
     return min(times)
 
 
-def _tuned(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str]:
-    """The time and the name of what TensorFlow's kernel runs once it has measured, cuDNN among the candidates."""
+def _tuned(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str, torch.Tensor]:
+    """The time, the name and the result of what TensorFlow's kernel runs once it has measured, cuDNN among the candidates."""
     out = tensors.empty_result()
 
     def run() -> str:
         return tensors.compute(engine, out, allow_tf32=tf32, use_cudnn=True)
 
     for _ in range(_TUNING_CALLS):
+        tensors.device.hold()
         run()
         tensors.device.synchronize()  # the times are in before the next call
-    return tensors.device.milliseconds(run), run()
+    return tensors.device.milliseconds(run), run(), out
 
 
 def run_all(engine: Engine, device: Gpu | Host, layers: Iterable[Layer]) -> Iterator[Timing]:
@@ -59,8 +60,11 @@ def run_all(engine: Engine, device: Gpu | Host, layers: Iterable[Layer]) -> Iter
         torch.backends.cudnn.allow_tf32 = layer.tf32
         tensors = DeviceProblem(layer.problem, device)
         own_ms, own_plan = _own(engine, tensors, layer.tf32)
-        tuned_ms, tuned = _tuned(engine, tensors, layer.tf32)
-        cudnn_ms = device.milliseconds(tensors.torch_wgrad())
+        tuned_ms, tuned, result = _tuned(engine, tensors, layer.tf32)
+        torch_wgrad = tensors.torch_wgrad()
+        cudnn_ms = device.milliseconds(torch_wgrad)
+        cudnn_result = torch_wgrad().permute(2, 3, 1, 0)
+        difference = float(torch.dist(result.double(), cudnn_result.double()) / torch.linalg.norm(result.double()))
         yield Timing(
             layer.name,
             layer.problem.dtype_name,
@@ -72,4 +76,5 @@ def run_all(engine: Engine, device: Gpu | Host, layers: Iterable[Layer]) -> Iter
             tuned,
             tuned_ms,
             cudnn_ms,
+            difference,
         )

@@ -28,6 +28,12 @@ class Timing:
     tuned: str  # what the engine chooses, cuDNN among its candidates
     tuned_ms: float
     cudnn_ms: float  # PyTorch's
+    difference: float  # of the two results, relative, in the L2 norm
+
+    @property
+    def failed(self) -> bool:
+        """Two results that round to 8 bits, as bfloat16's do, are at most half of this apart."""
+        return not self.difference < 2.0**-6
 
     @property
     def own_ratio(self) -> float:
@@ -76,12 +82,13 @@ def performance_section(timings: Sequence[Timing], peaks: dict[str, float]) -> l
             "",
             summary,
             "",
-            "| layer | own plan | own ms | own TFLOP/s | cuDNN ms | cuDNN TFLOP/s | own / cuDNN | chosen | ms | / cuDNN |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "| layer | own plan | own ms | own TFLOP/s | cuDNN ms | cuDNN TFLOP/s | own / cuDNN | chosen | ms | / cuDNN | difference |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         lines += [
             f"| {t.layer} | {t.own_plan} | {t.own_ms:.3f} | {t.tflops(t.own_ms):.1f} | {t.cudnn_ms:.3f} | "
-            f"{t.tflops(t.cudnn_ms):.1f} | {t.own_ratio:.2f}x | {t.tuned} | {t.tuned_ms:.3f} | {t.tuned_ratio:.2f}x |"
+            f"{t.tflops(t.cudnn_ms):.1f} | {t.own_ratio:.2f}x | {t.tuned} | {t.tuned_ms:.3f} | {t.tuned_ratio:.2f}x | "
+            f"{t.difference:.1e}{' FAILED' if t.failed else ''} |"
             for t in group
         ]
         lines.append("")

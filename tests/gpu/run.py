@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # needs PyTorch, whose absence must be one clear line
     from device import Gpu, Host
 
 
+_SANITIZER_SECONDS = 1200
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", type=pathlib.Path, help="a prebuilt engine library; compiled by default")
@@ -74,10 +77,14 @@ def _run_sanitizers(library: pathlib.Path) -> dict[str, str]:
         script = [sys.executable, __file__, "--library", str(library), "--only", "subset"]
         # The caching allocator would hide accesses between two of its tensors.
         environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-        result = subprocess.run(
-            [program, "--tool", tool, "--error-exitcode", "99", *script],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        try:
+            result = subprocess.run(
+                [program, "--tool", tool, "--error-exitcode", "99", *script],
+                env=environment, capture_output=True, text=True, check=False, timeout=_SANITIZER_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            results[tool] = f"not finished after {_SANITIZER_SECONDS} s"
+            continue
         results[tool] = "passed" if result.returncode == 0 else f"FAILED\n\n```\n{result.stdout[-4000:]}\n```"
     return results
 
@@ -86,11 +93,31 @@ def _check_few(engine: Engine, device: Gpu | Host) -> int:
     import cases
     import correctness
 
-    outcomes = correctness.run_all(engine, device, cases.few_problems())
-    failures = [outcome for outcome in outcomes if outcome.failure]
-    for outcome in failures:
-        _say(f"{outcome.failure}: {outcome.case}, {outcome.plan}")
-    return 1 if failures else 0
+    failed = False
+    for outcome in correctness.run_own(engine, device, cases.few_problems()):
+        if outcome.failure:
+            _say(f"{outcome.failure}: {outcome.case}, {outcome.plan}")
+            failed = True
+    return 1 if failed else 0
+
+
+class Results:
+    """Written after each section: a fault of a kernel ends the process's use of the device."""
+
+    def __init__(self, title: str, facts: dict, folder: pathlib.Path) -> None:
+        self.failed = False
+        self._folder = folder
+        self._sections: dict = {"environment": facts}
+        heading = f"# {title}: {facts['device']}, {facts['date']}"
+        self._lines = [heading, "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
+
+    def add(self, sections: dict, lines: list[str], *, failed: bool) -> None:
+        self._sections.update(sections)
+        self._lines += lines
+        self.failed = self.failed or failed
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "results.json").write_text(json.dumps(self._sections, indent=1, allow_nan=False))
+        (self._folder / "results.md").write_text("\n".join(self._lines))
 
 
 def _run(arguments: argparse.Namespace, library: pathlib.Path) -> int:
@@ -104,29 +131,29 @@ def _run(arguments: argparse.Namespace, library: pathlib.Path) -> int:
     device = Host() if arguments.host else Gpu()
     if arguments.only == "subset":
         return _check_few(engine, device)
-    facts = {**device.facts(), "date": datetime.date.today().isoformat()}
-    results: dict = {"environment": facts}
-    lines = [
-        f"# {device.title}: {facts['device']}, {facts['date']}",
-        "",
-        ", ".join(f"{key} {value}" for key, value in facts.items()),
-        "",
-    ]
-    failed = False
+    results = Results(device.title, {**device.facts(), "date": datetime.date.today().isoformat()}, arguments.out)
     if arguments.only in (None, "correctness"):
         outcomes = []
         problems = cases.few_problems() if arguments.host else cases.all_problems()
-        for outcome in correctness.run_all(engine, device, problems):
-            outcomes.append(outcome)
-            if len(outcomes) % 500 == 0:
-                _say(f"{len(outcomes)} checks, {sum(bool(o.failure) for o in outcomes)} failed")
+        lost = None
+        try:
+            for outcome in correctness.run_all(engine, device, problems):
+                outcomes.append(outcome)
+                if len(outcomes) % 500 == 0:
+                    _say(f"{len(outcomes)} checks, {sum(bool(o.failure) for o in outcomes)} failed")
+        except correctness.DeviceLostError as error:
+            lost = error
+            outcomes.append(error.outcome)
         failed = any(outcome.failure for outcome in outcomes)
-        results["correctness"] = [dataclasses.asdict(outcome) for outcome in outcomes]
-        lines += report.correctness_section(outcomes)
+        checked = {"correctness": [dataclasses.asdict(outcome) for outcome in outcomes]}
+        results.add(checked, report.correctness_section(outcomes), failed=failed)
+        if lost is not None:
+            _say(f"the device is lost, and the rest is left out: {lost}")
+            return 1
     if arguments.only in (None, "sanitizer") and not arguments.host:
-        results["sanitizer"] = _run_sanitizers(library)
-        failed = failed or any(result.startswith("FAILED") for result in results["sanitizer"].values())
-        lines += report.sanitizer_section(results["sanitizer"])
+        found = _run_sanitizers(library)
+        failed = any(result.startswith("FAILED") for result in found.values())
+        results.add({"sanitizer": found}, report.sanitizer_section(found), failed=failed)
     if arguments.only in (None, "performance"):
         timings = []
         for timing in performance.run_all(engine, device, cases.few_layers() if arguments.host else cases.all_layers()):
@@ -137,16 +164,12 @@ def _run(arguments: argparse.Namespace, library: pathlib.Path) -> int:
             dtype + (" (tf32)" if tf32 else ""): performance.peak_tflops(device, dtype, tf32)
             for dtype, tf32 in arithmetics
         }
-        results["performance"] = [dataclasses.asdict(timing) for timing in timings]
-        results["peak_tflops"] = peaks
-        lines += report.performance_section(timings, peaks)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
-    (arguments.out / "results.md").write_text("\n".join(lines))
-    _say(
-        f"wrote {arguments.out / 'results.md'} and results.json; " + ("some checks FAILED" if failed else "all passed")
-    )
-    return 1 if failed else 0
+        timed = {"performance": [dataclasses.asdict(timing) for timing in timings], "peak_tflops": peaks}
+        failed = any(timing.failed for timing in timings)
+        results.add(timed, report.performance_section(timings, peaks), failed=failed)
+    verdict = "some checks FAILED" if results.failed else "all passed"
+    _say(f"wrote {arguments.out / 'results.md'} and results.json; {verdict}")
+    return 1 if results.failed else 0
 
 
 def _build(arguments: argparse.Namespace) -> pathlib.Path:

@@ -55,9 +55,13 @@ class GpuFilterGradientOp : public FilterGradientOp {
 
     // Freed when the op returns, which is right for memory in the stream's order.
     std::vector<Tensor> workspaces;
-    const auto allocate = [&](int64_t bytes) -> void* {
+    const auto allocate = [&](int64_t bytes, bool may_wait) -> void* {
       Tensor workspace;
-      if (!context->allocate_temp(DT_INT8, TensorShape({bytes}), &workspace).ok()) return nullptr;
+      AllocationAttributes attributes;
+      attributes.retry_on_failure = may_wait;
+      if (!context->allocate_temp(DT_INT8, TensorShape({bytes}), &workspace, AllocatorAttributes(), attributes).ok()) {
+        return nullptr;
+      }
       workspaces.push_back(workspace);
       return workspace.data();
     };

@@ -2,6 +2,9 @@
 
 load("@local_config_cuda//:config.bzl", "ARCHITECTURES", "NVCC", "OLDEST")
 
+# The first compute capability that CUTLASS's tensor-core kernels have code for; for an older one they compile to a trap.
+_TENSOR_CORES = 80
+
 def _gencode(architectures, ptx):
     return (["-gencode=arch=compute_%d,code=sm_%d" % (each, each) for each in architectures] +
             ["-gencode=arch=compute_%d,code=compute_%d" % (ptx, ptx)])
@@ -13,14 +16,15 @@ def _cuda_objects_impl(ctx):
     headers = depset(transitive = [each.headers for each in contexts])
 
     # Drivers translate PTX for every newer device.
-    ptx = ARCHITECTURES[0] if ctx.attr.needs_tensor_cores else OLDEST
+    ptx = _TENSOR_CORES if ctx.attr.needs_tensor_cores else OLDEST
+    architectures = [each for each in ARCHITECTURES if each >= _TENSOR_CORES or not ctx.attr.needs_tensor_cores]
     objects = []
     for source in ctx.files.srcs:
         target = ctx.actions.declare_file(source.basename[:-len(".cu.cc")] + ".pic.o")
         arguments = ctx.actions.args()
         arguments.add_all(["-x", "cu", "-c", "-std=c++17", "-O3", "--expt-relaxed-constexpr"])
         arguments.add_all(["-Xcompiler", "-fPIC,-fvisibility=hidden"])
-        arguments.add_all(_gencode(ARCHITECTURES, ptx))
+        arguments.add_all(_gencode(architectures, ptx))
         arguments.add_all(quoted, before_each = "-I")
         arguments.add_all(system, before_each = "-isystem")
         arguments.add(source)

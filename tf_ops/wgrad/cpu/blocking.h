@@ -42,6 +42,13 @@ inline int64_t DepthSlices(int64_t wanted_tasks, int64_t blocks, int64_t sum_byt
   return std::min({wanted_tasks, blocks, std::max<int64_t>(1, kPartialBytes / sum_bytes)});
 }
 
+// Into how many partial sums to cut `additions` additions to memory, each of which rounds, so that none is a chain of
+// more than max_chain, as far as 16 MiB hold them.
+inline int64_t ChainSlices(int64_t additions, int64_t max_chain, int64_t sum_bytes) {
+  constexpr int64_t kPartialBytes = 16 << 20;
+  return std::min(CeilDiv(additions, max_chain), std::max<int64_t>(1, kPartialBytes / sum_bytes));
+}
+
 // Tiles of MultiplySlice.
 template <typename T>
 inline int64_t Tiles(const Kernels<T>& kernels, int64_t rows, int64_t columns) {

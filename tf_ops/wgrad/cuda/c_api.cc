@@ -76,8 +76,9 @@ const char* wgrad_cuda_compute(const wgrad::Problem* problem, int allow_tf32, in
   settings.use_cudnn = use_cudnn != 0;
   settings.deterministic = deterministic != 0;
   settings.report_no_cudnn = [](const std::string& why_not) { std::cerr << "no cuDNN: " << why_not << "\n"; };
-  const wgrad::Status status = ComputeFilterGradient(*problem, settings, tensors->input, tensors->out_backprop,
-                                                     tensors->filter_backprop, allocate, tensors->stream, &last_text);
+  const wgrad::Status status = ComputeFilterGradient(
+      *problem, settings, tensors->input, tensors->out_backprop, tensors->filter_backprop,
+      [allocate](int64_t bytes, bool) { return allocate(bytes); }, tensors->stream, &last_text);
   return Succeeded(status) ? last_text.c_str() : nullptr;
 }
 

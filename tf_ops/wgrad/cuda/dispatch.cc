@@ -20,6 +20,9 @@
 namespace wgrad::cuda {
 namespace {
 
+// Its tensor-core kernels load so many bytes at once.
+constexpr int64_t kCudnnAlignment = 16;
+
 struct Candidate {
   Plan own;
   std::optional<cudnn::CudnnPlan> cudnn;
@@ -64,7 +67,8 @@ std::unique_ptr<Entry> MakeEntry(const Problem& problem, const Settings& setting
   const cudnn::Functions* library = nullptr;
   if (settings.deterministic) {
     candidates.resize(1);
-  } else if (settings.use_cudnn && cudnn::WhyNot(problem).empty() && candidates[0].own.method != Method::kZeros) {
+  } else if (settings.use_cudnn && cudnn::WhyNot(problem).empty() && options.pointer_alignment % kCudnnAlignment == 0 &&
+             candidates[0].own.method != Method::kZeros) {
     library = CudnnLibrary(settings);
     if (library != nullptr) {
       for (const cudnn::CudnnPlan& plan : cudnn::Plans(*library, problem, options, ordinal)) {
@@ -88,13 +92,14 @@ Key KeyOf(const Problem& problem, const Settings& settings, const Options& optio
   return key;
 }
 
+// nullptr where there is none yet and none may be made.
 Entry* FindEntry(const Problem& problem, const Settings& settings, const Options& options, const Device& device,
-                 int ordinal) {
+                 int ordinal, bool may_make) {
   static std::mutex mutex;
   static auto* const entries = new std::map<Key, std::unique_ptr<Entry>>();
   const std::lock_guard<std::mutex> lock(mutex);
   std::unique_ptr<Entry>& entry = (*entries)[KeyOf(problem, settings, options, ordinal)];
-  if (entry == nullptr) entry = MakeEntry(problem, settings, options, device, ordinal);
+  if (entry == nullptr && may_make) entry = MakeEntry(problem, settings, options, device, ordinal);
   return entry.get();
 }
 
@@ -110,16 +115,19 @@ struct Operands {
   void* filter_backprop;
 };
 
-Status RunCandidate(const Entry& entry, const Candidate& candidate, const Problem& problem, const Operands& operands,
-                    const Allocate& allocate, Stream stream, int ordinal) {
+Status AllocateWorkspace(const Candidate& candidate, const Problem& problem, const Allocate& allocate, bool may_wait,
+                         void** workspace) {
   const int64_t bytes =
       candidate.cudnn ? cudnn::WorkspaceBytes(problem, *candidate.cudnn) : WorkspaceOf(problem, candidate.own).bytes;
-  void* workspace = nullptr;
-  if (bytes > 0 && (workspace = allocate(bytes)) == nullptr) {
-    return Status(Code::kResourceExhausted, "no device memory for a workspace of " + std::to_string(bytes) + " bytes");
-  }
+  *workspace = bytes == 0 ? nullptr : allocate(bytes, may_wait);
+  if (bytes == 0 || *workspace != nullptr) return Status();
+  return Status(Code::kResourceExhausted, "no device memory for a workspace of " + std::to_string(bytes) + " bytes");
+}
+
+Status LaunchCandidate(const cudnn::Functions* cudnn_library, const Candidate& candidate, const Problem& problem,
+                       const Operands& operands, void* workspace, Stream stream, int ordinal) {
   if (candidate.cudnn) {
-    return cudnn::Launch(*entry.cudnn_library, problem, *candidate.cudnn, operands.input, operands.out_backprop,
+    return cudnn::Launch(*cudnn_library, problem, *candidate.cudnn, operands.input, operands.out_backprop,
                          operands.filter_backprop, workspace, stream, ordinal);
   }
   return Launch(problem, candidate.own, operands.input, operands.out_backprop, operands.filter_backprop, workspace,
@@ -128,6 +136,16 @@ Status RunCandidate(const Entry& entry, const Candidate& candidate, const Proble
 
 const char* NameOf(const Candidate& candidate) {
   return candidate.cudnn ? "cudnn" : kMethodNames[static_cast<int>(candidate.own.method)];
+}
+
+// One of the engine's own kernels, without measuring.
+Status RunOne(const Candidate& candidate, const Problem& problem, const Operands& operands, const Allocate& allocate,
+              Stream stream, int ordinal, std::string* ran) {
+  void* workspace;
+  Status status = AllocateWorkspace(candidate, problem, allocate, /*may_wait=*/true, &workspace);
+  if (!status.ok()) return status;
+  if (ran != nullptr) *ran = NameOf(candidate);
+  return LaunchCandidate(nullptr, candidate, problem, operands, workspace, stream, ordinal);
 }
 
 // The plan of one method, or why there is none.
@@ -165,17 +183,21 @@ Status ComputeFilterGradient(const Problem& problem, const Settings& settings, c
   options.allow_tf32 = settings.allow_tf32;
   options.pointer_alignment = Alignment(input, out_backprop);
   if (settings.only) {
-    Plan plan;
-    status = PlanOf(*settings.only, problem, device, options, &plan);
-    if (!status.ok()) return status;
-    const Entry entry(nullptr, {{std::move(plan), std::nullopt}});
-    if (ran != nullptr) *ran = NameOf(entry.candidates[0]);
-    return RunCandidate(entry, entry.candidates[0], problem, operands, allocate, stream, ordinal);
+    Candidate only;
+    status = PlanOf(*settings.only, problem, device, options, &only.own);
+    return status.ok() ? RunOne(only, problem, operands, allocate, stream, ordinal, ran) : status;
   }
-  Entry* entry = FindEntry(problem, settings, options, device, ordinal);
+  // To ask cuDNN for its plans would spoil a capture.
   const bool captured = IsCaptured(stream);
-  // A candidate that fails, for want of memory or because cuDNN declines after all, gives way to the others for good.
-  for (size_t tries = 0; tries < entry->candidates.size(); ++tries) {
+  Entry* entry = FindEntry(problem, settings, options, device, ordinal, /*may_make=*/!captured);
+  if (entry == nullptr) {
+    const Candidate best = {MakePlans(problem, device, options)[0], std::nullopt};
+    return RunOne(best, problem, operands, allocate, stream, ordinal, ran);
+  }
+  // A candidate that fails gives way to the others: in this call for want of memory, otherwise, as where cuDNN declines
+  // after all, for good.
+  std::vector<size_t> short_of_memory;
+  for (size_t tries = 1; tries <= entry->candidates.size(); ++tries) {
     Tuner::Turn turn;
     {
       const std::lock_guard<std::mutex> lock(entry->mutex);
@@ -184,20 +206,28 @@ Status ComputeFilterGradient(const Problem& problem, const Settings& settings, c
     }
     const Candidate& candidate = entry->candidates[turn.candidate];
     const bool measure = turn.measure && entry->candidates.size() > 1;
-    auto stopwatch = measure ? std::make_unique<Stopwatch>(stream) : nullptr;
-    status = RunCandidate(*entry, candidate, problem, operands, allocate, stream, ordinal);
-    if (stopwatch != nullptr) stopwatch->Stop(stream);
+    void* workspace;
+    const bool last = tries == entry->candidates.size();
+    status = AllocateWorkspace(candidate, problem, allocate, /*may_wait=*/last, &workspace);
+    std::unique_ptr<Stopwatch> stopwatch;
+    if (status.ok()) {
+      if (measure) stopwatch = std::make_unique<Stopwatch>(stream);
+      status = LaunchCandidate(entry->cudnn_library, candidate, problem, operands, workspace, stream, ordinal);
+      if (stopwatch != nullptr) stopwatch->Stop(stream);
+    }
     const std::lock_guard<std::mutex> lock(entry->mutex);
-    if (!status.ok()) {
-      entry->tuner.Fail(turn.candidate);
-      continue;
+    if (status.ok()) {
+      if (stopwatch != nullptr && stopwatch->active()) {
+        entry->pending.emplace_back(turn.candidate, std::move(stopwatch));
+      }
+      if (ran != nullptr) *ran = NameOf(candidate);
+      break;
     }
-    if (stopwatch != nullptr && stopwatch->active()) {
-      entry->pending.emplace_back(turn.candidate, std::move(stopwatch));
-    }
-    if (ran != nullptr) *ran = NameOf(candidate);
-    return Status();
+    entry->tuner.Fail(turn.candidate);
+    if (status.code() == Code::kResourceExhausted) short_of_memory.push_back(turn.candidate);
   }
+  const std::lock_guard<std::mutex> lock(entry->mutex);
+  for (const size_t candidate : short_of_memory) entry->tuner.Forgive(candidate);
   return status;
 }
 

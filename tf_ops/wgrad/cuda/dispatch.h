@@ -24,8 +24,9 @@ struct Settings {
   std::function<void(const std::string& why_not)> report_no_cudnn;
 };
 
-// `bytes` of memory of the current device, aligned to 256 and in the stream's order, or nullptr.
-using Allocate = std::function<void*(int64_t bytes)>;
+// `bytes` of memory of the current device, aligned to 256 and in the stream's order, or nullptr. Where may_wait is
+// false, something else can be done with less, which is better than to wait until others free theirs.
+using Allocate = std::function<void*(int64_t bytes, bool may_wait)>;
 
 // Writes the whole of `filter_backprop` (HWIO) on `stream`, which belongs to the calling thread's current device. Never
 // waits for the device. `ran`, where given, receives the name of what ran: "cudnn" or one of plan.h's kMethodNames.

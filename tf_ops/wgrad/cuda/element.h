@@ -19,11 +19,14 @@ namespace wgrad::cuda {
 template <typename T>
 using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+// By the raw structs: CUDA 12.0 has the functions that reinterpret 16 bits for some devices only.
 template <typename T>
 WGRAD_HOST_DEVICE Accumulator<T> Widen(T value) {
 #ifdef __CUDA_ARCH__
   if constexpr (std::is_same_v<T, Half>) {
-    return __half2float(__ushort_as_half(value.bits));
+    __half_raw raw;
+    raw.x = value.bits;
+    return __half2float(raw);
   } else if constexpr (std::is_same_v<T, BFloat16>) {
     return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
   } else {
@@ -38,9 +41,9 @@ template <typename T>
 WGRAD_HOST_DEVICE T Round(Accumulator<T> value) {
 #ifdef __CUDA_ARCH__
   if constexpr (std::is_same_v<T, Half>) {
-    return {__half_as_ushort(__float2half_rn(value))};
+    return {static_cast<__half_raw>(__float2half_rn(value)).x};
   } else if constexpr (std::is_same_v<T, BFloat16>) {
-    return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
+    return {static_cast<__nv_bfloat16_raw>(__float2bfloat16_rn(value)).x};
   } else {
     return value;
   }

@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kSliceBytes = int64_t{256} << 20;
 // CUTLASS offsets into a tensor with 32-bit integers.
 constexpr int64_t kTensorBytes = (int64_t{1} << 31) - 1;
+// Where a slice begins in dY, CUTLASS computes in bits, with 32-bit integers too.
+constexpr int64_t kOffsetBits = kTensorBytes;
 // Room for a tile past the end of a dimension.
 constexpr int64_t kCoordinateLimit = int64_t{1} << 30;
 constexpr int64_t kMaxSlices = 65535;        // the grid's z dimension
@@ -51,6 +53,12 @@ bool CoordinatesFit(const Problem& p, int64_t rows_past_end) {
 }
 
 // --- Implicit GEMM ---
+
+// As many as the grid has room for, and the offsets of their first tiles.
+int64_t MostSlices(const Problem& p, const Instance& instance) {
+  const int64_t pixels = kOffsetBits / (8 * ElementSize(p.dtype) * p.out_channels) - 1;  // all channels of one besides
+  return std::min(kMaxSlices, pixels / instance.tile_k);
+}
 
 // Multiply-adds of one multiprocessor in one cycle, on the devices each is meant for.
 double Rate(Math math, DataType dtype) {
@@ -107,8 +115,9 @@ std::string WhyNot(const Problem& p, const Instance& instance, const Device& dev
     reason << "coordinates exceed " << kCoordinateLimit;
   } else if (row_tiles > kMaxRowTiles) {
     reason << row_tiles << " tiles of filter rows, the grid has room for " << kMaxRowTiles;
-  } else if (image_slices > kMaxSlices) {
-    reason << "accuracy takes " << image_slices << " slices, the grid has " << kMaxSlices;
+  } else if (image_slices > MostSlices(p, instance)) {
+    reason << "slices that accuracy takes: " << image_slices
+           << ", that the grid and 32-bit offsets have room for: " << MostSlices(p, instance);
   } else if (p.groups > kMaxGemmGroups) {
     reason << "more than " << kMaxGemmGroups << " groups, each a launch";
   } else if (p.groups > 1 && std::min(p.filter_channels, GroupOutChannels(p)) < kMinGemmChannels) {
@@ -128,7 +137,7 @@ Split BestSplit(const Problem& p, const Instance& instance, const Device& device
   const int64_t image_pixels = p.out_height * p.out_width;
   const int64_t max_pixels = MaxSlicePixels(instance.math, p.dtype);
   const int64_t memory_slices =
-      std::clamp<int64_t>(kSliceBytes / (FilterElements(p) * SumBytes(p.dtype)), 1, kMaxSlices);
+      std::clamp<int64_t>(kSliceBytes / (FilterElements(p) * SumBytes(p.dtype)), 1, MostSlices(p, instance));
   const int64_t images = std::min({p.batch, kTensorBytes / LargestImageBytes(p), kCoordinateLimit / image_pixels,
                                    std::max<int64_t>(1, memory_slices * max_pixels / image_pixels)});
   const int64_t depth = CeilDiv(images * image_pixels, instance.tile_k);

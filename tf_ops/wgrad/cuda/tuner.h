@@ -40,6 +40,9 @@ class Tuner {
   // Not to be tried again while another is left.
   void Fail(size_t candidate) { candidates_[candidate].failed = true; }
 
+  // What it failed for may have passed. Its turn is gone, so that it is measured less often, if ever.
+  void Forgive(size_t candidate) { candidates_[candidate].failed = false; }
+
   // The fastest so far of those that have not failed; without any time the first of them; the first where all have.
   size_t Best() const {
     size_t best = 0;
