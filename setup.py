@@ -34,7 +34,7 @@ def tensorflow_minor() -> str:
         return minor
     sys.exit(
         "tensorflow-conv-backprop builds against the TensorFlow that is installed, and this environment has none. "
-        f"Install one of {', '.join(minors)} first, and setuptools, and run pip with --no-build-isolation."
+        f"Install one of {', '.join(minors)} first, and 'setuptools>=77', and run pip with --no-build-isolation."
     )
 
 

@@ -6,7 +6,7 @@ plugin's, and compares the time of a step and the losses.
 
 The photographs are the two that scikit-learn ships. ResNet-50 learns which of them a patch was cut from, the U-Net to
 take noise out of a patch. Both trainings start from the same weights and see the same batches, a step of one after a
-step of the other, so that the machine's moods fall on both alike.
+step of the other, so that changes of the machine's speed fall on both alike.
 """
 
 from __future__ import annotations

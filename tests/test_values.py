@@ -60,6 +60,16 @@ def test_many_tiny_images(groups, channels):
     assert np.linalg.norm(dw - expected) <= 1.5e-6 * np.linalg.norm(expected)
 
 
+def test_one_long_row_of_thin_groups():
+    random = np.random.default_rng(0)
+    x = np.maximum(random.standard_normal([1, 1, 32768, 4]) + 1, 0).astype(np.float32)
+    dy = np.maximum(random.standard_normal([1, 1, 32768, 4]) + 1, 0).astype(np.float32)
+    dw = gradient(x, [1, 1, 2, 4], dy, padding="VALID")
+    groups = x.reshape([-1, 2, 2]).astype(np.float64), dy.reshape([-1, 2, 2]).astype(np.float64)
+    expected = np.einsum("pgc,pgf->cgf", *groups).reshape([1, 1, 2, 4])
+    assert np.linalg.norm(dw - expected) <= 1.5e-6 * np.linalg.norm(expected)
+
+
 def test_filter_is_not_flipped():
     dw = gradient(image([[0, 0, 7]]), [1, 3, 1, 1], image([[1]]), padding="VALID")
     assert dw.ravel().tolist() == [0, 0, 7]

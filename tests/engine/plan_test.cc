@@ -136,6 +136,10 @@ void TestChains() {
   // Tiny images, each of them a strip.
   CHECK_LE(PlanOf(Square(200000, 3, 1, 1, 3, 1, 1, 0, 1)).strip_direct.strips_per_slice, 256);
   CHECK_LE(PlanOf(Square(200000, 3, 4, 4, 3, 1, 1, 0, 2)).thin_groups.strips_per_task, 256);
+  // Long rows, as those of one dimension are.
+  Problem row = Square(1, 1, 32, 32, 1, 1, 1, 0, 16);
+  row.in_width = row.out_width = 16384;
+  CHECK_EQ(Chosen(row), "direct");
 }
 
 // Sizes that the attributes allow and no cache holds.

@@ -7,8 +7,7 @@
 
 Looks into $CUDA_HOME, then /usr/local/cuda, then for NVIDIA's pip packages beside the Python in $PYTHON_BIN_PATH.
 $CUDA is 0 for a build without, 1 for an error where there is no toolkit, auto (the default) for a build with what is
-found. $CUDA_ARCHITECTURES lists the compute capabilities, by default those of 80, 90, 100 and 120 that the toolkit knows;
-the first also goes in as PTX for devices that none of them fits.
+found. $CUDA_ARCHITECTURES lists the compute capabilities, by default those of 80, 90, 100 and 120 that the toolkit knows.
 """
 
 # One for each generation with tensor cores that a device of the same generation runs. All four take 1.6 times as long
