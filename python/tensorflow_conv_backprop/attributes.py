@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,7 +107,7 @@ def _channels_last(values: Sequence[Any]) -> tuple[Any, ...]:
 
 def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
     """One, two or four integers, as four in the order of `data_format`."""
-    values = tuple(int(v) for v in ([value] if isinstance(value, numbers.Integral) else value))
+    values = tuple(int(v) for v in ([value] if isinstance(value, (int, np.integer)) else value))
     if len(values) == 4:
         return values
     if len(values) not in (1, 2):
