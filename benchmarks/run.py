@@ -3,9 +3,9 @@
     make bench                                              # about twenty-five minutes on two cores
     make bench ARGS="--model vgg16 unet --batch 32"
 
-Writes results.json, tables.md, plots, and stderr.log with what the libraries said, into --output. docs/performance.md
-is generated from what is in benchmarks/results/. PyTorch and Matplotlib are optional: `.venv/bin/pip install torch
-matplotlib` adds that peer and the plots.
+Writes results.json, tables.md, plots, and stderr.log with what the libraries said, into --output. The pages are
+generated from what is in benchmarks/results/, where all models go; some of them, types, batches or threads go to
+build/bench/. PyTorch and Matplotlib are optional: `.venv/bin/pip install torch matplotlib` adds that peer and the plots.
 """
 
 from __future__ import annotations
@@ -62,21 +62,24 @@ def main() -> int:
 
     results = Results(make_command("bench"), machine.describe(), time.monotonic() - budget.start, list(found.values()))
     results.save(options.output / "results.json")
-    report.write(results, options.output, report.PAGE if options.output.resolve() == FOLDER else None)
+    published = options.output.resolve() == FOLDER
+    report.write(results, options.output, report.PAGE if published else None)
+    if published:
+        report.write_readme(results)
     print(f"\n{report.summary(results)}\nDetails: {options.output}", flush=True)
     return 1 if ill else 0
 
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", choices=[*MODELS, *TINY], default=list(MODELS), help="default: all")
+    parser.add_argument("--model", nargs="+", choices=[*MODELS, *TINY], help="default: all")
     parser.add_argument(
         "--batch", nargs="+", type=_positive, help="images; default: 1, 8 and 32 for ResNet-50 in float32, otherwise 8"
     )
     parser.add_argument(
         "--dtype", nargs="+", choices=DTYPES, help="default: all of them for ResNet-50, float32 for the other models"
     )
-    parser.add_argument("--threads", nargs="+", type=_threads, default=[1, _threads("all")], help="default: 1 all")
+    parser.add_argument("--threads", nargs="+", type=_threads, help="default: 1 all")
     parser.add_argument("--repeat", type=_positive, default=9, help="rounds per layer, at most; default: 9")
     parser.add_argument(
         "--budget-seconds",
@@ -85,8 +88,15 @@ def _parse_options() -> argparse.Namespace:
         help="for everything; default: 1500. Less time means fewer rounds, and in the end layers that are left out and "
         "listed as such",
     )
-    parser.add_argument("--output", type=pathlib.Path, default=FOLDER, help="folder; default: benchmarks/results")
-    return parser.parse_args()
+    parser.add_argument(
+        "--output", type=pathlib.Path, help="folder; default: benchmarks/results for everything, otherwise build/bench"
+    )
+    options = parser.parse_args()
+    everything = not (options.model or options.batch or options.dtype or options.threads)
+    options.output = options.output or (FOLDER if everything else report.ROOT / "build" / "bench")
+    options.model = options.model or list(MODELS)
+    options.threads = options.threads or [1, _threads("all")]
+    return options
 
 
 def _positive(text: str) -> int:

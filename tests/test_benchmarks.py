@@ -126,6 +126,20 @@ report.write(results.Results("make bench", {}, 0.0, []), pathlib.Path(sys.argv[2
     assert set(rows) <= set(page.read_text().splitlines())
 
 
+def test_readme_shows_the_published_results(tmp_path: pathlib.Path) -> None:
+    published = BENCHMARKS.parent / "README.md"
+    page = tmp_path / "README.md"
+    page.write_text(published.read_text())
+    program = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import report, results
+report.write_readme(results.Results.load(results.FOLDER / "results.json"), pathlib.Path(sys.argv[2]))
+"""
+    subprocess.run([sys.executable, "-c", program, BENCHMARKS, page], check=True)
+    assert page.read_text() == published.read_text()
+
+
 def test_a_training_that_fails_is_shown_with_its_reason(tmp_path: pathlib.Path) -> None:
     (tmp_path / "sklearn.py").write_text("raise ImportError('no photographs')")
     options = ["--model", "tiny", "--policy", "float32", "--output", tmp_path]

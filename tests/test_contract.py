@@ -71,6 +71,14 @@ LARGE = {
     "32 groups": Convolution(image=(14, 14), channels=128, filters=128, groups=32, padding="SAME"),
 }
 
+# Each adds very many products to few sums.
+LONG_SUMS = {
+    "tiny images": Convolution(batch=100_000, image=(3, 3), channels=1, filters=1),
+    "tiny images, depthwise": Convolution(batch=100_000, image=(3, 3), channels=2, filters=2, groups=2),
+    "tiny images, thin groups": Convolution(batch=100_000, image=(3, 3), channels=4, filters=2, groups=2),
+    "one row, thin groups": Convolution(batch=1, image=(1, 32768), channels=4, kernel=(1, 1), filters=4, groups=2),
+}
+
 
 @functools.lru_cache(maxsize=4)
 def operands(conv: Convolution, dtype: str, kind: str = "normal") -> tuple[np.ndarray, np.ndarray]:
@@ -163,6 +171,11 @@ def test_large(name, data_format, dtype, device):
 def test_data_that_is_not_normal(name, kind, dtype, device):
     for algorithm in ALGORITHMS[:-1]:
         check(LARGE[name], dtype, algorithm, device, kind)
+
+
+@pytest.mark.parametrize("name", LONG_SUMS)
+def test_sums_that_do_not_cancel(name, device):
+    check(LONG_SUMS[name], "float32", "auto", device, "relu")
 
 
 @pytest.mark.usefixtures("auto_afterwards")

@@ -183,8 +183,7 @@ def test_none_for_filter() -> None:
 def test_function_of_unknown_shapes(geometry: str, shape: list[None] | None, data_format: str) -> None:
     conv = dataclasses.replace(GEOMETRIES[geometry], data_format=data_format)
     arguments = [
-        tf.constant(integers(shape, i))
-        for i, shape in enumerate([conv.input_shape, conv.output_shape, conv.filter_shape])
+        tf.constant(integers(of, i)) for i, of in enumerate([conv.input_shape, conv.output_shape, conv.filter_shape])
     ]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float64)] * 3)

@@ -18,13 +18,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+import sections
+
 ROOT = pathlib.Path(__file__).parents[1]
 LOGS = ROOT / "build" / "matrix"
+PROGRAM = "tools/matrix.py"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "compatibility.md")
-BEGIN, END = "<!-- tools/matrix.py writes from here -->\n", "<!-- to here -->\n"
 
 MINORS = runpy.run_path(str(ROOT / "version.bzl"))["TENSORFLOW_MINORS"]
-# For each minor version its last release, and the Pythons of its wheels; the first stands for all, unless --all is given.
+# For each minor version its last release, and the Pythons of its wheels; the first stands for all, without --all.
 RELEASES = {
     "2.16": ("2.16.2", ("3.10", "3.11", "3.12")),
     "2.17": ("2.17.1", ("3.11", "3.10", "3.12")),
@@ -153,15 +155,14 @@ def is_good(row: list[str]) -> bool:
     return bool(re.fullmatch(r"\d+ passed(, \d+ skipped)?", row[-1]))
 
 
-def written_rows(page: str) -> Iterator[list[str]]:
-    for line in page[page.index(BEGIN) + len(BEGIN) : page.index(END)].splitlines()[2:]:
+def written_rows(page: pathlib.Path) -> Iterator[list[str]]:
+    for line in sections.read(page, PROGRAM).splitlines()[2:]:
         yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def write(row: list[str]) -> None:
     """Puts the row into the tables, in place of one for the same versions."""
-    for path in PAGES:
-        page = path.read_text()
+    for page in PAGES:
         rows = {(old[0], old[1]): old for old in written_rows(page)}
         rows[row[0], row[1]] = row
         ordered = sorted(
@@ -169,7 +170,7 @@ def write(row: list[str]) -> None:
         )
         lines = [list(COLUMNS), ["---"] * len(COLUMNS), *ordered]
         table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        path.write_text(page[: page.index(BEGIN) + len(BEGIN)] + table + page[page.index(END) :])
+        sections.write(page, PROGRAM, table)
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+import sections
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
 
@@ -19,7 +20,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 from reference import Convolution, numpy_dtype
 
 PAGE = ROOT / "docs" / "numerics.md"
-BEGIN, END = "<!-- tools/measure_errors.py writes from here -->\n", "<!-- to here -->\n"
 
 # An error grows with the number of pixels that are summed, not with the channels: few of them, so that the definition
 # can be computed in extended precision.
@@ -92,13 +92,13 @@ def rounding_cell(dw: np.ndarray, exact: np.ndarray, dtype: str) -> str:
 def main() -> None:
     wide = "".join(table(("float32", "float64"), error_cell))
     narrow = "".join(table(("float16", "bfloat16"), rounding_cell))
-    page = PAGE.read_text()
-    before, after = page[: page.index(BEGIN) + len(BEGIN)], page[page.index(END) :]
     isa = plugin.plan([1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], "VALID").isa
-    PAGE.write_text(
-        f"{before}\nMeasured with version {plugin.__version__}, kernels for {isa}, TensorFlow {tf.version.VERSION}.\n\n"
+    sections.write(
+        PAGE,
+        "tools/measure_errors.py",
+        f"\nMeasured with version {plugin.__version__}, kernels for {isa}, TensorFlow {tf.version.VERSION}.\n\n"
         f"Relative error in the L2 norm:\n\n{wide}\n"
-        f"Error as a multiple of that which rounding the exact result once would make:\n\n{narrow}\n{after}"
+        f"Error as a multiple of that which rounding the exact result once would make:\n\n{narrow}\n",
     )
 
 

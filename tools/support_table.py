@@ -1,6 +1,6 @@
-"""Prints the Markdown table of README.md: which filter gradients TensorFlow computes on CPU, and which this plugin does.
+"""Writes a table of README.md: which filter gradients TensorFlow computes on CPU, and which this plugin does.
 
-Each cell is measured: a small problem is computed for each type, and the result compared with the definition in float64.
+Each cell is measured: a small problem is computed for each type, and compared with the definition in float64.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+import sections
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -84,10 +85,10 @@ def cells(op: str, with_plugin: bool, onednn: str) -> Iterator[str]:
 
 def main() -> None:
     columns = [list(cells(*column)) for _, *column in COLUMNS]
-    print("| " + " | ".join(["configuration", *(title for title, *_ in COLUMNS)]) + " |")
-    print("|---" * (len(COLUMNS) + 1) + "|")
-    for row in zip(ROWS, *columns, strict=True):
-        print("| " + " | ".join(row) + " |")
+    header = ["configuration", *(title for title, *_ in COLUMNS)]
+    lines = [header, ["---"] * len(header), *zip(ROWS, *columns, strict=True)]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    sections.write(ROOT / "README.md", "tools/support_table.py", table)
 
 
 if __name__ == "__main__":

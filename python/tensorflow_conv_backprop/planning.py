@@ -123,7 +123,10 @@ def _position(name: str, value: Any, values: Sequence[Any]) -> int:
 def _integers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
     if len(values) != length:
         raise ValueError(f"{name} must have {length} elements, got {list(values)}")
-    integers = tuple(operator.index(value) for value in values)
+    try:
+        integers = tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise TypeError(f"{name} must be integers, got {list(values)}") from None
     if not all(-(2**63) <= integer < 2**63 for integer in integers):
         raise ValueError(f"{name} must be 64-bit integers, got {list(values)}")
     return integers

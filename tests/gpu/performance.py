@@ -41,7 +41,7 @@ def _own(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str
 
 
 def _tuned(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str, torch.Tensor]:
-    """The time, the name and the result of what TensorFlow's kernel runs once it has measured, cuDNN among the candidates."""
+    """What TensorFlow's kernel runs once it has measured, cuDNN among the candidates: its time, name and result."""
     out = tensors.empty_result()
 
     def run() -> str:

@@ -35,18 +35,21 @@ inline int64_t WantedTasks(const Problem& p) {
   return std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p) / kFlopsPerTask), 1, kMaxTasks);
 }
 
+// How many partial sums `bytes` hold: at least the one that there must be.
+inline int64_t PartialSumsWithin(int64_t bytes, int64_t sum_bytes) { return std::max<int64_t>(1, bytes / sum_bytes); }
+
 // Into how many slices to cut the `blocks` blocks of pixels for so many tasks: each task then reads its own part of X
 // and dY, as far as the partial sums stay within 4 MiB.
 inline int64_t DepthSlices(int64_t wanted_tasks, int64_t blocks, int64_t sum_bytes) {
   constexpr int64_t kPartialBytes = 4 << 20;
-  return std::min({wanted_tasks, blocks, std::max<int64_t>(1, kPartialBytes / sum_bytes)});
+  return std::min({wanted_tasks, blocks, PartialSumsWithin(kPartialBytes, sum_bytes)});
 }
 
 // Into how many partial sums to cut `additions` additions to memory, each of which rounds, so that none is a chain of
 // more than max_chain, as far as 16 MiB hold them.
-inline int64_t ChainSlices(int64_t additions, int64_t max_chain, int64_t sum_bytes) {
+inline int64_t ChainSlices(int64_t additions, int64_t sum_bytes, int64_t max_chain = 256) {
   constexpr int64_t kPartialBytes = 16 << 20;
-  return std::min(CeilDiv(additions, max_chain), std::max<int64_t>(1, kPartialBytes / sum_bytes));
+  return std::min(CeilDiv(additions, max_chain), PartialSumsWithin(kPartialBytes, sum_bytes));
 }
 
 // Tiles of MultiplySlice.

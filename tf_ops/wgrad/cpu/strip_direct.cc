@@ -254,8 +254,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
 
   const int64_t others = s.column_tasks * s.group_tasks;
   const int64_t sum_bytes = s.taps * s.rows * p.groups * s.padded_columns * sum_size;
-  constexpr int64_t kMaxChain = 256;
-  const int64_t chains = ChainSlices(s.strips * Chunks(s.strip_rows * p.out_width), kMaxChain, sum_bytes);
+  const int64_t chains = ChainSlices(s.strips * Chunks(s.strip_rows * p.out_width), sum_bytes);
   s.strips_per_slice = CeilDiv(s.strips, std::max(DepthSlices(WantedTasks(p), s.strips, sum_bytes), chains));
   s.depth_slices = CeilDiv(s.strips, s.strips_per_slice);
   const int64_t blocks = CeilDiv(panels, block_panels);

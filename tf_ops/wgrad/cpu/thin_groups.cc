@@ -182,8 +182,7 @@ void PlanThinGroups(const Problem& p, const Isa& isa, Plan* plan) {
   g.strip_rows = std::min(RoundUp(std::max<int64_t>(1, kStripBytes / row_bytes), g.run_rows), p.out_height);
   g.strips = p.batch * CeilDiv(p.out_height, g.strip_rows);
   const int64_t sum_bytes = FilterElements(p) / p.out_channels * g.padded_columns * sum_size;
-  constexpr int64_t kMaxChain = 256;
-  const int64_t chains = ChainSlices(g.strips * CeilDiv(g.strip_rows, g.run_rows), kMaxChain, sum_bytes);
+  const int64_t chains = ChainSlices(g.strips * CeilDiv(g.strip_rows, g.run_rows), sum_bytes);
   const int64_t task_slices = DepthSlices(CeilDiv(WantedTasks(p), g.column_tasks), g.strips, sum_bytes);
   g.strips_per_task = CeilDiv(g.strips, std::max(task_slices, chains));
   g.depth_slices = CeilDiv(g.strips, g.strips_per_task);

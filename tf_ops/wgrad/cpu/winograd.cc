@@ -348,10 +348,10 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
     w.column_block = w.columns;
     w.bundle_tasks = CeilDiv(w.bundles, w.bundles_per_task);
     const int64_t sum_bytes = FilterElements(p) * sum_size;
-    constexpr int64_t kMaxTasks = 16, kMaxChain = 256;
+    constexpr int64_t kMaxTasks = 16;
     const int64_t task_sums =
-        std::min(CeilDiv(kMaxTasks, w.bundle_tasks), std::max<int64_t>(1, kPartialBytes / sum_bytes));
-    const int64_t chain_sums = ChainSlices(w.chunks, kMaxChain, sum_bytes);
+        std::min(CeilDiv(kMaxTasks, w.bundle_tasks), PartialSumsWithin(kPartialBytes, sum_bytes));
+    const int64_t chain_sums = ChainSlices(w.chunks, sum_bytes);
     w.chunks_per_task = CeilDiv(w.chunks, std::max(task_sums, chain_sums));
     w.partial_sums = CeilDiv(w.chunks, w.chunks_per_task);
   }

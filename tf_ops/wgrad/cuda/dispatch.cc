@@ -119,8 +119,10 @@ Status AllocateWorkspace(const Candidate& candidate, const Problem& problem, con
                          void** workspace) {
   const int64_t bytes =
       candidate.cudnn ? cudnn::WorkspaceBytes(problem, *candidate.cudnn) : WorkspaceOf(problem, candidate.own).bytes;
-  *workspace = bytes == 0 ? nullptr : allocate(bytes, may_wait);
-  if (bytes == 0 || *workspace != nullptr) return Status();
+  *workspace = nullptr;
+  if (bytes == 0) return Status();
+  *workspace = allocate(bytes, may_wait);
+  if (*workspace != nullptr) return Status();
   return Status(Code::kResourceExhausted, "no device memory for a workspace of " + std::to_string(bytes) + " bytes");
 }
 

@@ -14,9 +14,7 @@ namespace {
 // What the slices of a round may take, unless one image alone needs more.
 constexpr int64_t kSliceBytes = int64_t{256} << 20;
 // CUTLASS offsets into a tensor with 32-bit integers.
-constexpr int64_t kTensorBytes = (int64_t{1} << 31) - 1;
-// Where a slice begins in dY, CUTLASS computes in bits, with 32-bit integers too.
-constexpr int64_t kOffsetBits = kTensorBytes;
+constexpr int64_t kTensorBytes = std::numeric_limits<int32_t>::max();
 // Room for a tile past the end of a dimension.
 constexpr int64_t kCoordinateLimit = int64_t{1} << 30;
 constexpr int64_t kMaxSlices = 65535;        // the grid's z dimension
@@ -54,8 +52,10 @@ bool CoordinatesFit(const Problem& p, int64_t rows_past_end) {
 
 // --- Implicit GEMM ---
 
-// As many as the grid has room for, and the offsets of their first tiles.
+// As many as the grid has room for, and the offsets of their first tiles in dY: CUTLASS computes these in bits, with
+// 32-bit integers.
 int64_t MostSlices(const Problem& p, const Instance& instance) {
+  constexpr int64_t kOffsetBits = std::numeric_limits<int32_t>::max();
   const int64_t pixels = kOffsetBits / (8 * ElementSize(p.dtype) * p.out_channels) - 1;  // all channels of one besides
   return std::min(kMaxSlices, pixels / instance.tile_k);
 }
