@@ -173,6 +173,37 @@ def test_data_that_is_not_normal(name, kind, dtype, device):
         check(LARGE[name], dtype, algorithm, device, kind)
 
 
+@pytest.mark.usefixtures("auto_afterwards")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+@pytest.mark.parametrize(("strides", "zeros", "large"), [((1, 1), 14, 13), ((2, 2), 11, 5)])
+def test_large_gradients_that_meet_zeros_alone(strides, zeros, large, data_format, dtype):
+    """The last of the large ones are in one tile with others."""
+    conv = Convolution(4, (28, 28), 64, filters=64, strides=strides, padding="SAME", data_format=data_format)
+    x, dy = (a.copy() for a in operands(conv, dtype))
+    width = 2 if data_format == "NHWC" else 3
+    np.moveaxis(x, width, 0)[:zeros] = 0
+    np.moveaxis(dy, width, 0)[:large] *= 1000
+    for algorithm in ("auto", "direct", "winograd"):
+        plugin.set_algorithm(algorithm)
+        assert_within_contract(conv, x, dy, compute(conv, x, dy), dtype)
+
+
+@pytest.mark.usefixtures("auto_afterwards")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [1, 32])
+def test_large_gradients_that_meet_the_padding_alone(groups, dtype):
+    pads = ((3, 3), (3, 3))
+    conv = Convolution(4, (14, 14), 64, filters=64, groups=groups, padding="EXPLICIT", pads=pads)
+    x, dy = (a.copy() for a in operands(conv, dtype))
+    inner = dy[:, 1:-1, 1:-1].copy()
+    dy *= 1000
+    dy[:, 1:-1, 1:-1] = inner
+    for algorithm in ("auto", "direct", "winograd"):
+        plugin.set_algorithm(algorithm)
+        assert_within_contract(conv, x, dy, compute(conv, x, dy), dtype)
+
+
 @pytest.mark.parametrize("name", LONG_SUMS)
 def test_sums_that_do_not_cancel(name, device):
     check(LONG_SUMS[name], "float32", "auto", device, "relu")

@@ -26,36 +26,36 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
                   void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const int64_t element_size = ElementSize(problem.dtype);
   char* transposed = workers - AlignedBytes(FilterElements(problem) * element_size);
-  const bool exact = RunDirect(Exchanged(problem), plan, out_backprop, input, transposed, shared, workers, executor);
+  const bool accurate = RunDirect(Exchanged(problem), plan, out_backprop, input, transposed, shared, workers, executor);
   TransposeToNHWC(*plan.isa, element_size, 1, problem.out_channels, problem.in_channels, transposed, filter_backprop,
                   executor);
-  return exact;
+  return accurate;
 }
 
-// `exact` receives whether every Inf and NaN of dW is one of the definition.
+// `accurate` receives whether dW is the definition's: its Inf and NaN, and its digits.
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
-               void* filter_backprop, Executor* executor, Scratch* scratch, bool* exact) {
+               void* filter_backprop, Executor* executor, Scratch* scratch, bool* accurate) {
   char* shared;
   Status status = AllocateScratch(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, &shared);
   if (!status.ok()) return status;
   char* workers = shared + plan.shared_bytes;
-  *exact = true;
+  *accurate = true;
   switch (plan.algorithm) {
     case Algorithm::kDirect:
       if (plan.exchanged) {
-        *exact = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+        *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.strips) {
-        *exact = RunStripDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+        *accurate = RunStripDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else {
-        *exact = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+        *accurate = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       }
       break;
     case Algorithm::kWinograd:
-      *exact = RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      *accurate = RunWinograd(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       break;
     case Algorithm::kDepthwise:
       if (plan.strips) {
-        *exact = RunThinGroups(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+        *accurate = RunThinGroups(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else {
         RunDepthwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       }
@@ -95,14 +95,15 @@ Status ComputeFilterGradient(const Problem& problem, const void* input, const vo
     status = Transpose(problem, isa, &input, &out_backprop, executor, scratch);
     if (!status.ok()) return status;
   }
-  bool exact = false;
-  status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &exact);
-  if (!status.ok() || exact) return status;
+  bool accurate = false;
+  status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &accurate);
+  if (!status.ok() || accurate) return status;
 
-  // An Inf or NaN, or an overflow on the way, may have reached elements of dW that the definition keeps apart from it.
+  // An Inf or NaN, or an overflow on the way, may have reached elements of dW that the definition keeps apart from it;
+  // or Winograd's products have cancelled.
   MakeExactPlan(problem, isa, &plan);
   if (ran != nullptr) *ran = plan.algorithm;
-  return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &exact);
+  return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &accurate);
 }
 
 }  // namespace wgrad

@@ -44,11 +44,17 @@ using TransformPixels = void (*)(const void* const* pixels, const void* const* n
                                  int64_t channels, int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane,
                                  T* to);
 
-// Turns the products at the points, planes of `count` sums, into the 3 x 3 taps of dW: tap i goes to
-// to + i * tap_stride. Returns whether all taps are finite.
+// What Winograd's transform to taps read, and what it made of that, each as the sum of the squares.
 template <typename T>
-using TransformToTaps = bool (*)(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
-                                 T* to);
+struct Squares {
+  T products, taps;
+};
+
+// Turns the products at the points, planes of `count` sums, into the 3 x 3 taps of dW: tap i goes to
+// to + i * tap_stride.
+template <typename T>
+using TransformToTaps = Squares<T> (*)(const T* products, int64_t plane, int64_t count, bool accumulate,
+                                       int64_t tap_stride, T* to);
 
 template <typename T>
 struct WinogradKernels {

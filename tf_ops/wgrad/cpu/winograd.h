@@ -9,8 +9,8 @@ namespace wgrad {
 // Fills plan->winograd and the workspace sizes; `problem` is 3 x 3, stride 1 or 2, one group.
 void PlanWinograd(const Problem& problem, const Isa& isa, Plan* plan);
 
-// NHWC only. Returns whether dW is finite; if not, other elements than those of the definition may be Inf or NaN.
-// `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
+// NHWC only. Returns whether dW is right: other elements than those of the definition may be Inf or NaN, or the
+// products may have cancelled. `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
 bool RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                  void* filter_backprop, char* shared, char* workers, Executor* executor);
 

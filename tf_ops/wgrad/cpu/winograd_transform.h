@@ -133,10 +133,10 @@ struct StridedFilterTransform {
 };
 
 // Applies the transform to the columns and then to the rows of a square tile; load(i) and store(i, value) number the
-// elements row by row. The loops are not unrolled in full: too few registers are left for the addresses then, and the
-// transforms take 1.5 times as long.
-template <typename Transform, typename T, typename LoadElement, typename StoreElement>
-inline void Transform2D(const LoadElement& load, const StoreElement& store) {
+// elements row by row. sum.Loaded gets each column and sum.Stored each row of the result. The loops are not unrolled in
+// full: too few registers are left for the addresses then, and the transforms take 1.5 times as long.
+template <typename Transform, typename T, typename LoadElement, typename StoreElement, typename Sum>
+inline void Transform2D(const LoadElement& load, const StoreElement& store, Sum* sum) {
   constexpr int kFrom = Transform::kFrom, kTo = Transform::kTo;
   Vector<T> half[kTo][kFrom];
 #pragma GCC unroll 3
@@ -144,6 +144,7 @@ inline void Transform2D(const LoadElement& load, const StoreElement& store) {
     Vector<T> from[kFrom], to[kTo];
 #pragma GCC unroll 9
     for (int i = 0; i < kFrom; ++i) from[i] = load(i * kFrom + column);
+    sum->Loaded(from, kFrom);
     Transform::Apply(from, to);
 #pragma GCC unroll 9
     for (int i = 0; i < kTo; ++i) half[i][column] = to[i];
@@ -152,15 +153,38 @@ inline void Transform2D(const LoadElement& load, const StoreElement& store) {
   for (int row = 0; row < kTo; ++row) {
     Vector<T> to[kTo];
     Transform::Apply(half[row], to);
+    sum->Stored(to, kTo);
 #pragma GCC unroll 9
     for (int i = 0; i < kTo; ++i) store(row * kTo + i, to[i]);
   }
 }
 
+template <typename T>
+struct NoSum {
+  void Loaded(const Vector<T>*, int) {}
+  void Stored(const Vector<T>*, int) {}
+};
+
+// The sums start anew in each column and row: one chain of 36 additions would take longer than the transform.
+template <typename T>
+struct SumOfSquares {
+  static Vector<T> Of(const Vector<T>* values, int count) {
+    Vector<T> sum = values[0] * values[0];
+#pragma GCC unroll 9
+    for (int i = 1; i < count; ++i) sum += values[i] * values[i];
+    return sum;
+  }
+  void Loaded(const Vector<T>* from, int count) { loaded += Of(from, count); }
+  void Stored(const Vector<T>* to, int count) { stored += Of(to, count); }
+
+  Vector<T> loaded = {}, stored = {};
+};
+
 template <typename Transform, typename Source, typename T>
 void TransformTile(const void* const* pixels, const void* const* next_pixels, int64_t first_channel, int64_t channels,
                    int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane, T* to) {
   constexpr int kPixels = Transform::kFrom * Transform::kFrom;
+  NoSum<T> none;
   const auto channels_of = [=](const void* pixel) { return static_cast<const Source*>(pixel) + first_channel; };
   for (int64_t column = 0; column < channels; column += kLanes<T>) {
     const int64_t in_panel = column % panel_width;
@@ -172,46 +196,52 @@ void TransformTile(const void* const* pixels, const void* const* next_pixels, in
         __builtin_prefetch(channels_of(next_pixels[i]) + column);
         return LoadWidened(channels_of(pixels[i]) + column);
       };
-      Transform2D<Transform, T>(load, store);
+      Transform2D<Transform, T>(load, store, &none);
     } else {
       Source padded[kPixels][kLanes<T>] = {};
       for (int i = 0; i < kPixels; ++i) {
         for (int64_t c = column; c < channels; ++c) padded[i][c - column] = channels_of(pixels[i])[c];
       }
-      Transform2D<Transform, T>([&](int i) { return LoadWidened(padded[i]); }, store);
+      Transform2D<Transform, T>([&](int i) { return LoadWidened(padded[i]); }, store, &none);
     }
   }
 }
 
 template <typename Transform, typename T>
-bool TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride, T* to) {
+Squares<T> TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
+                             T* to) {
   constexpr int kPoints = Transform::kFrom * Transform::kFrom;
   int64_t column = 0;
-  Vector<T> check = {};  // value - value is NaN where value is not finite
+  SumOfSquares<T> sum;
   const auto load = [&](int i) { return Load(products + i * plane + column); };
   for (; column + kLanes<T> <= count; column += kLanes<T>) {
     // Two vectors ahead, the next cache line of each plane.
     for (int i = 0; i < kPoints; ++i) __builtin_prefetch(products + i * plane + column + 2 * kLanes<T>);
-    Transform2D<Transform, T>(load, [&](int i, Vector<T> value) {
+    const auto store = [&](int i, Vector<T> value) {
       T* tap = to + i * tap_stride + column;
-      if (accumulate) value += Load(tap);
-      check += value - value;
-      Store(value, tap);
-    });
+      Store(accumulate ? value + Load(tap) : value, tap);
+    };
+    Transform2D<Transform, T>(load, store, &sum);
+  }
+  Squares<T> squares = {};
+  for (int lane = 0; lane < kLanes<T>; ++lane) {
+    squares.products += sum.loaded[lane];
+    squares.taps += sum.stored[lane];
   }
   if (column < count) {
-    Transform2D<Transform, T>(load, [&](int i, Vector<T> value) {
-      for (int64_t c = column; c < count; ++c) {
-        T* tap = to + i * tap_stride + c;
-        if (accumulate) value[c - column] += *tap;
-        check[0] += value[c - column] - value[c - column];
-        *tap = value[c - column];
-      }
-    });
+    const int64_t rest = count - column;  // beyond it lie the products of other groups
+    const auto store = [&](int i, Vector<T> value) {
+      T* tap = to + i * tap_stride + column;
+      for (int64_t c = 0; c < rest; ++c) tap[c] = accumulate ? value[c] + tap[c] : value[c];
+    };
+    SumOfSquares<T> sum_of_rest;
+    Transform2D<Transform, T>(load, store, &sum_of_rest);
+    for (int64_t lane = 0; lane < rest; ++lane) {
+      squares.products += sum_of_rest.loaded[lane];
+      squares.taps += sum_of_rest.stored[lane];
+    }
   }
-  T sum = 0;
-  for (int i = 0; i < kLanes<T>; ++i) sum += check[i];
-  return sum == 0;
+  return squares;
 }
 
 }  // namespace
