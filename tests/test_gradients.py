@@ -25,7 +25,12 @@ GEOMETRIES = {
     "SAME stride 2": dataclasses.replace(SMALL, strides=(2, 2), padding="SAME"),
     "SAME stride over the filter": dataclasses.replace(SMALL, strides=(4, 3), padding="SAME"),
     "stride leaves rows unused": dataclasses.replace(SMALL, image=(6, 6), strides=(2, 3)),
+    "stride beyond the image": dataclasses.replace(SMALL, groups=2, strides=(2**30, 2**30)),
     "dilated": dataclasses.replace(SMALL, image=(7, 5), dilations=(2, 3)),
+    "dilated beyond the image": dataclasses.replace(SMALL, groups=2, dilations=(2**30, 4), padding="SAME"),
+    "dilated into the padding": dataclasses.replace(
+        SMALL, groups=2, dilations=(4, 9), strides=(3, 2), padding="EXPLICIT", pads=((11, 2), (3, 8))
+    ),
     "groups": dataclasses.replace(SMALL, groups=2),
     "depthwise": dataclasses.replace(SMALL, groups=4, filters=8, padding="SAME"),
     "EXPLICIT": dataclasses.replace(SMALL, padding="EXPLICIT", pads=((0, 2), (1, 0))),
@@ -229,6 +234,18 @@ def test_output_of_no_pixels() -> None:
     conv = dataclasses.replace(SMALL, image=(2, 4), groups=2, dilations=(1, 2))
     assert conv.output_shape[1] == 0
     dx, ddy = gradients(conv, *(tf.ones(s) for s in (conv.input_shape, conv.output_shape, conv.filter_shape)))
+    np.testing.assert_array_equal(dx, np.zeros(conv.input_shape))
+    assert ddy.shape == conv.output_shape
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_filters(groups: int, traced: bool, data_format: str) -> None:
+    conv = dataclasses.replace(SMALL, groups=groups, filters=0, data_format=data_format)
+    x, dy, g = (tf.ones(shape) for shape in (conv.input_shape, conv.output_shape, conv.filter_shape))
+    of_shapes = tf.function(functools.partial(gradients, conv)) if traced else functools.partial(gradients, conv)
+    dx, ddy = of_shapes(x, dy, g)
     np.testing.assert_array_equal(dx, np.zeros(conv.input_shape))
     assert ddy.shape == conv.output_shape
 

@@ -8,7 +8,9 @@ gradients work to any order, also where TensorFlow's own kernels do not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.python.util import _pywrap_util_port
 
@@ -105,57 +107,71 @@ def _input_gradient_by_convolution(
         dx = _input_gradient_by_convolution(x_shape, tf.cast(w, tf.float32), tf.cast(dy, tf.float32), attributes)
         return tf.cast(dx, dy.dtype)
 
-    stride = tf.constant(attributes.strides[1:3])
-    dilation = tf.constant(attributes.dilations[1:3])
-    reach = (tf.shape(w)[:2] - 1) * dilation  # from the first to the last tap
-    padding = _padding_before(x_shape[1:3], reach + 1, tf.shape(dy)[1:3], stride, attributes)
+    if dy.shape.num_elements() == 0:
+        return tf.zeros(x_shape, dy.dtype)
+    math, (x_sizes, w_sizes, dy_sizes) = _sizes(x_shape, tf.shape(w), tf.shape(dy))
+    stride, dilation = (np.array(n[1:3], np.int64) for n in (attributes.strides, attributes.dilations))
+    size, taps, out_size = x_sizes[1:3], w_sizes[:2], dy_sizes[1:3]
+    padding = _padding_before(size, (taps - 1) * dilation + 1, out_size, stride, attributes, math)
+    # The taps that meet a pixel at all, or one if none does: a wide dilation takes the others far out of the image.
+    first = math.minimum(math.maximum(-(((out_size - 1) * stride - padding) // dilation), 0), taps - 1)
+    end = math.maximum(math.minimum((size - 1 + padding) // dilation + 1, taps), first + 1)
+    w = w[first[0] : end[0], first[1] : end[1]]
+    padding = padding - first * dilation
+    reach = (end - first - 1) * dilation  # from the first of them to the last
     # Output pixel i reads the window of the zero-spread dy that starts at i + padding - reach.
-    windows = _crop_or_pad(_spread(dy, attributes.strides), begin=padding - reach, size=x_shape[1:3] + reach)
+    spread_size = math.maximum((out_size - 1) * stride + 1, 0)
+    spread = _spread(dy, [dy_sizes[0], spread_size[0], spread_size[1], dy_sizes[3]], attributes)
+    before = math.maximum(reach - padding, 0)
+    after = math.maximum(padding + size - spread_size, 0)
+    windows = tf.pad(spread, [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])
+    start = math.maximum(padding - reach, 0)
+    stop = start + size + reach
+    groups = x_sizes[3] // w_sizes[2]
     return tf.raw_ops.Conv2D(
-        input=windows,
-        filter=_turn(w, groups=x_shape[3] // tf.shape(w)[2]),
+        input=windows[:, start[0] : stop[0], start[1] : stop[1]],
+        filter=_turn(w, w_sizes[2], groups, w_sizes[3] // groups),
         strides=[1, 1, 1, 1],
         padding="VALID",
         dilations=attributes.dilations,
     )
 
 
-def _padding_before(
-    size: tf.Tensor, window: tf.Tensor, out_size: tf.Tensor, stride: tf.Tensor, attributes: ConvAttributes
-) -> tf.Tensor:
+def _sizes(*shapes: tf.Tensor) -> tuple[Any, list[Any]]:
+    """The shapes as int64, and the module that computes with them.
+
+    NumPy's arrays where all are known: the 50 operations on them would take several times as long as a small convolution.
+    """
+    known = [tf.get_static_value(shape) for shape in shapes]
+    if any(shape is None for shape in known):
+        return tf, [tf.cast(shape, tf.int64) for shape in shapes]
+    return np, [shape.astype(np.int64) for shape in known]
+
+
+def _padding_before(size: Any, window: Any, out_size: Any, stride: Any, attributes: ConvAttributes, math: Any) -> Any:
     """Rows above and columns to the left that the convolution adds to its input."""
-    if attributes.padding == "VALID":
-        return tf.constant([0, 0])
-    if attributes.padding == "EXPLICIT":
-        return tf.constant(attributes.explicit_paddings[2:6:2])
-    return tf.maximum((out_size - 1) * stride + window - size, 0) // 2
+    if attributes.padding == "SAME":
+        return math.maximum((out_size - 1) * stride + window - size, 0) // 2
+    return np.array(attributes.explicit_paddings[2:6:2] or (0, 0), np.int64)
 
 
-def _spread(x: tf.Tensor, strides: tuple[int, ...]) -> tf.Tensor:
-    """Puts stride - 1 zeros after every row and column."""
-    _, stride_height, stride_width, _ = strides
-    if stride_height == stride_width == 1:
+def _spread(x: tf.Tensor, shape: list[Any], attributes: ConvAttributes) -> tf.Tensor:
+    """Puts stride - 1 zeros between neighbouring rows and columns, which makes it of this shape."""
+    if max(attributes.strides) == 1:
         return x
-    batch, height, width, channels = tf.unstack(tf.shape(x), num=4)
-    x = tf.reshape(x, [batch, height, 1, width, 1, channels])
-    x = tf.pad(x, [[0, 0], [0, 0], [0, stride_height - 1], [0, 0], [0, stride_width - 1], [0, 0]])
-    return tf.reshape(x, [batch, height * stride_height, width * stride_width, channels])
+    # What a slice with strides would take out, put back in.
+    begin, end, strides = (tf.convert_to_tensor(n, tf.int64) for n in ([0] * 4, shape, attributes.strides))
+    return tf.raw_ops.StridedSliceGrad(shape=end, begin=begin, end=end, strides=strides, dy=x)
 
 
-def _crop_or_pad(x: tf.Tensor, begin: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Rows and columns [begin, begin + size) of `x`, zeros where it has none."""
-    before = tf.maximum(-begin, 0)
-    after = tf.maximum(begin + size - tf.shape(x)[1:3], 0)
-    x = tf.pad(x, tf.pad(tf.stack([before, after], axis=1), [[1, 1], [0, 0]]))
-    begin = tf.maximum(begin, 0)
-    return x[:, begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1], :]
+def _turn(w: tf.Tensor, channels: Any, groups: Any, filters: Any) -> tf.Tensor:
+    """The filter turned by 180 degrees, input and output channels exchanged inside each group.
 
-
-def _turn(w: tf.Tensor, groups: tf.Tensor) -> tf.Tensor:
-    """The filter turned by 180 degrees, input and output channels exchanged inside each group."""
-    height, width, channels, out_channels = tf.unstack(tf.shape(w), num=4)
-    w = tf.reshape(tf.reverse(w, [0, 1]), [height, width, channels, groups, out_channels // groups])
-    return tf.reshape(tf.transpose(w, [0, 1, 4, 3, 2]), [height, width, out_channels // groups, groups * channels])
+    A group has so many `channels` and `filters`.
+    """
+    shape = tf.shape(w, tf.int64)
+    w = tf.reshape(tf.reverse(w, [0, 1]), [shape[0], shape[1], channels, groups, filters])
+    return tf.reshape(tf.transpose(w, [0, 1, 4, 3, 2]), [shape[0], shape[1], filters, groups * channels])
 
 
 def _to_nhwc(x: tf.Tensor) -> tf.Tensor:
