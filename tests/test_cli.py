@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -161,6 +162,8 @@ def test_plan_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", *SMALL, "--algorithm", "depthwise"], "algorithm 'depthwise' cannot compute this problem"),
         (["plan", *SMALL, "--batch", "2"], "--batch is for a model"),
         (["bench", "vgg16", "--batch", "0"], "--batch must be positive, got 0"),
+        (["plan", "vgg16", "--strides", "2"], "--strides is for shapes"),
+        (["bench", *SMALL, "--plot", "bench.doc"], "got bench.doc"),
     ],
 )
 def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +173,35 @@ def test_bad_arguments(arguments: list[str], message: str, capsys: pytest.Captur
     (line,) = captured.err.strip().splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_bench_of_an_algorithm_that_declines(capsys: pytest.CaptureFixture[str]) -> None:
+    plugin.set_algorithm("winograd")
+    try:
+        assert cli.main(["bench", "1,6,6,4", "5,5,4,4"]) == 2
+    finally:
+        plugin.set_algorithm("auto")
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert line.startswith(
+        "error: 1,6,6,4 5,5,4,4: algorithm 'winograd' cannot compute this problem: the filter is not"
+    )
+    assert "[Op:" not in line
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["plan", "resnet50"], ["bench", *SMALL]])
+def test_unknown_algorithm_in_the_environment(arguments: list[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tensorflow_conv_backprop", *arguments],
+        env={**os.environ, "TF_CONV_BACKPROP_ALGORITHM": "fast"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1] == (
+        "error: TF_CONV_BACKPROP_ALGORITHM must be one of auto, direct, winograd, depthwise, reference, got fast"
+    )
 
 
 @pytest.mark.parametrize("command", ["info", "check", "plan", "bench"])

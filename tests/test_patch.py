@@ -310,3 +310,15 @@ print(ops.gradient_registry.lookup("Conv2D") is not before)
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert run.stdout.strip() == str(patched), run.stderr
+
+
+def test_environment_that_says_neither() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", "import tensorflow_conv_backprop"],
+        env={**os.environ, "TF_CONV_BACKPROP_PATCH": "true"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.stderr.splitlines()[-1] == "ImportError: TF_CONV_BACKPROP_PATCH must be 0 or 1, got true"

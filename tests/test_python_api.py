@@ -200,6 +200,26 @@ def test_plan_rejects(change, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"strides": 1}, "strides must be integers, got 1"),
+        ({"dilations": [1, 1.5, 1, 1]}, r"dilations must be integers, got \[1, 1.5, 1, 1\]"),
+    ],
+)
+def test_plan_rejects_what_is_no_integers(change, message: str) -> None:
+    arguments = {"input_shape": [2, 9, 9, 3], "filter_shape": [3, 3, 3, 4], "strides": [1, 1, 1, 1], "padding": "SAME"}
+    with pytest.raises(TypeError, match=message):
+        plugin.plan(**{**arguments, **change})
+
+
+def test_plan_takes_arrays() -> None:
+    shapes = np.array([2, 9, 9, 3]), np.array([3, 3, 3, 4])
+    pads = np.array([0, 0, 1, 2, 0, 3, 0, 0])
+    planned = plugin.plan(*shapes, np.ones(4, int), "EXPLICIT", explicit_paddings=pads)
+    assert planned == plugin.plan(*map(list, shapes), [1] * 4, "EXPLICIT", explicit_paddings=list(pads))
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         {"strides": 1, "padding": "SAME"},
@@ -209,6 +229,7 @@ def test_plan_rejects(change, message: str) -> None:
         {"strides": [1, 2, 1, 1], "padding": [[0, 0], [1, 2], [0, 3], [0, 0]]},
         {"strides": 1, "padding": "VALID", "dilations": 2},
         {"strides": 1, "padding": "VALID", "dilations": [1, 2]},
+        {"strides": 1, "padding": "VALID", "data_format": None},
     ],
 )
 def test_conv2d_takes_what_tf_nn_conv2d_takes(arguments) -> None:
@@ -243,3 +264,8 @@ def test_conv2d_in_nchw() -> None:
 def test_conv2d_rejects(arguments, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plugin.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([2, 2, 1, 1]), **arguments)
+
+
+def test_conv2d_rejects_what_is_no_integers() -> None:
+    with pytest.raises(TypeError, match=r"strides must be integers, got \[1.5\]"):
+        plugin.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([2, 2, 1, 1]), strides=1.5, padding="SAME")

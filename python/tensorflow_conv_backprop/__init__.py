@@ -41,5 +41,8 @@ __all__ = [
     "unpatch_tensorflow",
 ]
 
-if os.environ.get("TF_CONV_BACKPROP_PATCH") == "1":
+_patch = os.environ.get("TF_CONV_BACKPROP_PATCH")
+if _patch not in (None, "", "0", "1"):
+    raise ImportError(f"TF_CONV_BACKPROP_PATCH must be 0 or 1, got {_patch}")
+if _patch == "1":
     patch_tensorflow()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,10 +46,11 @@ class ConvAttributes:
         cls,
         strides: int | Sequence[int],
         padding: str | Sequence[Sequence[int]],
-        data_format: str,
+        data_format: str | None,
         dilations: int | Sequence[int] | None,
     ) -> ConvAttributes:
         """Those that the arguments of `tf.nn.conv2d` mean."""
+        data_format = "NHWC" if data_format is None else data_format
         if data_format not in ("NHWC", "NCHW"):
             raise ValueError(f"data_format must be 'NHWC' or 'NCHW', got {data_format!r}")
         explicit_paddings: tuple[int, ...] = ()
@@ -58,7 +60,7 @@ class ConvAttributes:
         else:
             if [np.size(pair) for pair in padding] != [2, 2, 2, 2]:
                 raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
-            explicit_paddings = tuple(int(amount) for pair in padding for amount in pair)
+            explicit_paddings = integers("padding", [amount for pair in padding for amount in pair])
             padding = "EXPLICIT"
         return cls(
             strides=_per_dimension("strides", strides, data_format),
@@ -105,9 +107,21 @@ def _channels_last(values: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(values[i] for i in _NCHW_TO_NHWC)
 
 
+def integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """The values of the argument `name` as Python's integers.
+
+    Raises:
+        TypeError: If they are no sequence of integers.
+    """
+    try:
+        return tuple(operator.index(value) for value in values)
+    except TypeError:
+        raise TypeError(f"{name} must be integers, got {values!r}") from None
+
+
 def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
     """One, two or four integers, as four in the order of `data_format`."""
-    values = tuple(int(v) for v in ([value] if isinstance(value, (int, np.integer)) else value))
+    values = integers(name, np.atleast_1d(value).tolist())
     if len(values) == 4:
         return values
     if len(values) not in (1, 2):

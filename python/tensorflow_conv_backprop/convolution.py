@@ -16,7 +16,7 @@ def conv2d(
     filters: tf.Tensor,
     strides: int | Sequence[int],
     padding: str | Sequence[Sequence[int]],
-    data_format: str = "NHWC",
+    data_format: str | None = "NHWC",
     dilations: int | Sequence[int] | None = None,
     name: str | None = None,
 ) -> tf.Tensor:
@@ -37,7 +37,7 @@ def conv2d(
         strides: One positive integer, two (height, width), or four in the order of `data_format`.
         padding: `"SAME"`, `"VALID"`, or four pairs of rows or columns of zeros to add before and after each dimension, in
             the order of `data_format`; `[0, 0]` for batch and channels.
-        data_format: `"NHWC"` or `"NCHW"`.
+        data_format: `"NHWC"`, which None also means, or `"NCHW"`.
         dilations: As `strides`; None is 1.
         name: A name for the operation.
 
@@ -45,7 +45,7 @@ def conv2d(
         The convolved images, `batch_shape + [out_height, out_width, out_channels]` in NHWC, of the type of `input`.
 
     Raises:
-        ValueError: If an argument is not of a form described above.
+        ValueError, TypeError: If an argument is not of a form described above.
         tf.errors.InvalidArgumentError: If shapes do not match, or an attribute has a value out of range.
     """
     attributes = ConvAttributes.of_arguments(strides, padding, data_format, dilations)

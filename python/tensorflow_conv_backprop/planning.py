@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from tensorflow_conv_backprop import library
 from tensorflow_conv_backprop.algorithm import get_algorithm
+from tensorflow_conv_backprop.attributes import integers
 
 # Positions are the values of DataType, Layout and Padding in tf_ops/wgrad/problem.h.
 _DTYPES = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
@@ -87,6 +87,7 @@ def plan(
 
     Raises:
         ValueError: If the op would reject the configuration, or the algorithm cannot do it.
+        TypeError: If a shape or an attribute is no sequence of integers.
     """
     request = library.Request(
         dtype=_position("dtype", tf.as_dtype(dtype), _DTYPES),
@@ -97,7 +98,7 @@ def plan(
         filter_shape=_integers("filter_shape", filter_shape, 4),
         strides=_integers("strides", strides, 4),
         dilations=_integers("dilations", dilations, 4),
-        explicit_paddings=_integers("explicit_paddings", explicit_paddings, 8) if explicit_paddings else (),
+        explicit_paddings=_integers("explicit_paddings", explicit_paddings, 8) if len(explicit_paddings) else (),
     )
     answer = library.parse(
         library.functions().wgrad_plan(ctypes.byref(request), (algorithm or get_algorithm()).encode())
@@ -121,12 +122,9 @@ def _position(name: str, value: Any, values: Sequence[Any]) -> int:
 
 
 def _integers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
-    if len(values) != length:
-        raise ValueError(f"{name} must have {length} elements, got {list(values)}")
-    try:
-        integers = tuple(operator.index(value) for value in values)
-    except TypeError:
-        raise TypeError(f"{name} must be integers, got {list(values)}") from None
-    if not all(-(2**63) <= integer < 2**63 for integer in integers):
-        raise ValueError(f"{name} must be 64-bit integers, got {list(values)}")
-    return integers
+    found = integers(name, values)
+    if len(found) != length:
+        raise ValueError(f"{name} must have {length} elements, got {list(found)}")
+    if not all(-(2**63) <= value < 2**63 for value in found):
+        raise ValueError(f"{name} must be 64-bit integers, got {list(found)}")
+    return found

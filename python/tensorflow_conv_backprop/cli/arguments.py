@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NamedTuple
 
+from tensorflow_conv_backprop.algorithm import ALGORITHMS, get_algorithm
 from tensorflow_conv_backprop.attributes import ConvAttributes
 from tensorflow_conv_backprop.cli.models import MODELS, layers
 from tensorflow_conv_backprop.cli.problem import Problem
@@ -39,11 +40,10 @@ def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
     parser.add_argument("--data-format", choices=("NHWC", "NCHW"), default="NHWC", help="default: NHWC")
     shapes = parser.add_argument_group("for shapes")
-    shapes.add_argument("--strides", type=integers, default=(1,), metavar="S[,S]", help="default: 1")
-    shapes.add_argument("--dilations", type=integers, default=(1,), metavar="D[,D]", help="default: 1")
+    shapes.add_argument("--strides", type=integers, metavar="S[,S]", help="default: 1")
+    shapes.add_argument("--dilations", type=integers, metavar="D[,D]", help="default: 1")
     shapes.add_argument(
         "--padding",
-        default="SAME",
         help="SAME, VALID, or rows and columns of zeros: top,bottom,left,right (default: SAME)",
     )
 
@@ -52,12 +52,20 @@ def integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def require_known_algorithm() -> None:
+    """Raises ArgumentError if TF_CONV_BACKPROP_ALGORITHM is set to something else than an algorithm."""
+    if get_algorithm() not in ALGORITHMS:
+        raise ArgumentError(f"TF_CONV_BACKPROP_ALGORITHM must be one of {', '.join(ALGORITHMS)}, got {get_algorithm()}")
+
+
 def problems_of(arguments: argparse.Namespace) -> list[NamedProblem]:
     """What the arguments name.
 
     Raises:
-        ArgumentError: If they are no model and no convolution that TensorFlow accepts.
+        ArgumentError: If they are no model and no convolution that TensorFlow accepts, or no algorithm is known by the
+            name in the environment.
     """
+    require_known_algorithm()
     try:
         problems = _of_model(arguments) if arguments.filter is None else _of_shapes(arguments)
         for _, _, problem in problems:
@@ -71,6 +79,9 @@ def problems_of(arguments: argparse.Namespace) -> list[NamedProblem]:
 def _of_model(arguments: argparse.Namespace) -> list[NamedProblem]:
     if arguments.what not in MODELS:
         raise ArgumentError(f"no model {arguments.what!r}; there are {', '.join(MODELS)}, or give two shapes")
+    for option in ("strides", "dilations", "padding"):
+        if getattr(arguments, option) is not None:
+            raise ArgumentError(f"--{option} is for shapes; the layers of a model have their own")
     batch = 8 if arguments.batch is None else arguments.batch
     if batch < 1:
         raise ArgumentError(f"--batch must be positive, got {batch}")
@@ -90,7 +101,7 @@ def _of_shapes(arguments: argparse.Namespace) -> list[NamedProblem]:
         raise ArgumentError("--batch is for a model; the shape of the input has the batch in it")
     input_shape, filter_shape = _shape("INPUT", arguments.what), _shape("FILTER", arguments.filter)
     attributes = ConvAttributes.of_arguments(
-        arguments.strides, _padding(arguments), arguments.data_format, arguments.dilations
+        arguments.strides or 1, _padding(arguments), arguments.data_format, arguments.dilations
     )
     problem = Problem(input_shape, filter_shape, attributes, arguments.dtype)
     return [NamedProblem(f"{arguments.what} {arguments.filter}", 1, problem)]
@@ -108,8 +119,8 @@ def _shape(name: str, text: str) -> tuple[int, ...]:
 
 def _padding(arguments: argparse.Namespace) -> str | list[tuple[int, int]]:
     """The `padding` of `tf.nn.conv2d`."""
-    if arguments.padding in ("SAME", "VALID"):
-        return str(arguments.padding)
+    if arguments.padding in (None, "SAME", "VALID"):
+        return arguments.padding or "SAME"
     try:
         top, bottom, left, right = integers(arguments.padding)
     except ValueError:

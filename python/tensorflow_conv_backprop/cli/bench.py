@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 import json
 import os
+import pathlib
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from tensorflow_conv_backprop.algorithm import reset_run_counts, run_counts
-from tensorflow_conv_backprop.cli.arguments import NamedProblem, add_problem_arguments, problems_of
+from tensorflow_conv_backprop.cli.arguments import ArgumentError, NamedProblem, add_problem_arguments, problems_of
 from tensorflow_conv_backprop.cli.display import print_table, progress
 from tensorflow_conv_backprop.cli.extras import need
 from tensorflow_conv_backprop.cli.problem import Problem
@@ -48,7 +50,7 @@ def add_command(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     problems = problems_of(arguments)
-    pyplot = need("matplotlib.pyplot") if arguments.plot else None
+    pyplot = _pyplot(arguments.plot) if arguments.plot else None
     results = [measure(problem, arguments.seconds) for problem in progress(problems, "measuring")]
     if arguments.json:
         print(json.dumps({**_conditions(arguments), "results": [dataclasses.asdict(r) for r in results]}, indent=2))
@@ -64,7 +66,10 @@ def measure(named: NamedProblem, seconds: float) -> Result:
     problem = named.problem
     x, dy = (tf.constant(values) for values in problem.data())
     reset_run_counts()
-    problem.filter_gradient(x, dy)
+    try:
+        problem.filter_gradient(x, dy)
+    except tf.errors.OpError as error:  # of an algorithm that is forced, or of memory
+        raise ArgumentError(f"{named.name}: {_without_node(error.message)}") from None
     (algorithm,) = (name for name, count in run_counts().items() if count)
     functions = [lambda: problem.filter_gradient(x, dy)]
     try:
@@ -76,6 +81,11 @@ def measure(named: NamedProblem, seconds: float) -> Result:
     return Result(
         named.name, named.times, algorithm, problem.flops / 1e9, plugin_ms, tensorflow_ms[0] if tensorflow_ms else None
     )
+
+
+def _without_node(message: str) -> str:
+    """An op's error, without what TensorFlow adds before and after."""
+    return re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", message)
 
 
 def stock_filter_gradient(problem: Problem, x: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
@@ -131,6 +141,15 @@ def _print(results: Sequence[Result]) -> None:
         plugin_ms, tensorflow_ms = (sum(times) for times in zip(*both, strict=True))
         speedup = tensorflow_ms / plugin_ms
         print(f"all that TensorFlow runs: plugin {plugin_ms:.1f} ms, TensorFlow {tensorflow_ms:.1f} ms, {speedup:.2f}x")
+
+
+def _pyplot(path: str) -> Any:
+    """Matplotlib, if it can write such a file."""
+    pyplot = need("matplotlib.pyplot")
+    kinds = sorted(pyplot.figure().canvas.get_supported_filetypes())
+    if pathlib.Path(path).suffix[1:].lower() not in kinds:
+        raise ArgumentError(f"--plot must end in one of .{', .'.join(kinds)}, got {path}")
+    return pyplot
 
 
 def _plot(pyplot: Any, results: Sequence[Result], title: str, path: str) -> None:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tensorflow_conv_backprop.algorithm import ALGORITHMS, get_algorithm, set_algorithm
 from tensorflow_conv_backprop.attributes import ConvAttributes
-from tensorflow_conv_backprop.cli.arguments import DTYPES
+from tensorflow_conv_backprop.cli.arguments import DTYPES, require_known_algorithm
 from tensorflow_conv_backprop.cli.display import print_table, progress
 from tensorflow_conv_backprop.cli.problem import Problem
 
@@ -58,6 +58,7 @@ def add_command(commands: Any) -> None:
 
 
 def run(_: argparse.Namespace) -> int:
+    require_known_algorithm()
     start = time.perf_counter()
     tallies: dict[tuple[str, str, str], _Tally] = collections.defaultdict(_Tally)
     problems = [dataclasses.replace(problem, dtype=dtype) for dtype in DTYPES for problem in _PROBLEMS]
