@@ -1,4 +1,4 @@
-"""Trains a small CNN on scikit-learn's handwritten digits, every filter gradient computed by this plugin.
+"""Trains a small CNN on scikit-learn's handwritten digits, every filter gradient computed by this conv_backprop.
 
 The same training runs twice, with this plugin's filter gradients and with TensorFlow's own, from the same weights and
 over the same batches. Saves a picture of both loss curves and of the learned filters.
@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import matplotlib
 import numpy as np
 import tensorflow as tf
-import tensorflow_conv_backprop as plugin
+import tensorflow_conv_backprop as conv_backprop
 from sklearn.datasets import load_digits
 
 matplotlib.use("Agg")
@@ -166,10 +166,10 @@ def main() -> None:
     training, held_out = load()
     print(f"{len(training.images)} digits to train with, {len(held_out.images)} held out")
 
-    plugin.reset_run_counts()
-    with plugin.patched_tensorflow():
+    conv_backprop.reset_run_counts()
+    with conv_backprop.patched_tensorflow():
         ours = train("plugin", arguments.epochs, training, held_out)
-    counts = {name: count for name, count in plugin.run_counts().items() if count}
+    counts = {name: count for name, count in conv_backprop.run_counts().items() if count}
     stock = train("stock ", arguments.epochs, training, held_out)
 
     runs = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

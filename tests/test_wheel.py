@@ -195,12 +195,14 @@ def test_licences_name_all_that_is_compiled_in(wheel: pathlib.Path) -> None:
 
 def test_source_distribution_has_what_git_has(sdist: pathlib.Path) -> None:
     """Of what it needs to be built and tested; a build that lies in the checkout stays out."""
-    git = ["git", "ls-files", "-co", "--exclude-standard", "python", "tests", "tf_ops", "third_party", "tools"]
+    folders = ["benchmarks", "docs", "examples", "python", "tests", "tf_ops", "third_party", "tools"]
+    git = ["git", "ls-files", "-co", "--exclude-standard", *folders]
     listed = subprocess.run(git, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     packed = {str(path.relative_to(sdist)) for path in sdist.rglob("*") if path.is_file()}
     expected = {path for path in listed if (ROOT / path).exists()}
     assert packed - expected == {
         *(".bazelrc", ".bazelversion", "BUILD", "WORKSPACE", "version.bzl", "Makefile", "MANIFEST.in", "CHANGELOG.md"),
+        *("build_pip_pkg.sh", "mkdocs.yml"),
         *("LICENSE", "README.md", "pyproject.toml", "setup.py", "setup.cfg", "PKG-INFO"),
         *(path for path in packed if ".egg-info/" in path),
     }

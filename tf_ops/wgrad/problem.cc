@@ -200,7 +200,8 @@ Status MakeProblem(DataType dtype, const ConvAttributes& attributes, const std::
     return Invalid("out_backprop ", dimension, " must be ", expected, ", got ", got, " (input ", ToString(input_shape),
                    ", filter ", ToString(filter_shape), ", strides ", ToString(attributes.strides), ", dilations ",
                    ToString(attributes.dilations), ", padding ", kPaddingNames[static_cast<int>(attributes.padding)],
-                   ")");
+                   attributes.explicit_paddings.empty() ? "" : " " + ToString(attributes.explicit_paddings), ", ",
+                   attributes.layout == Layout::kNHWC ? "NHWC" : "NCHW", ")");
   };
   const Positions at = PositionsOf(p.layout);
   if (Status status = check("batch", p.batch, at.batch); !status.ok()) return status;
