@@ -112,11 +112,11 @@ class Task {
 
  private:
   void Block(int64_t first_pixel, bool accumulate) {
-    const int64_t depth = std::min(plan_.depth_block, end_pixel_ - first_pixel);
-    for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel, depth);
+    depth_ = std::min(plan_.depth_block, end_pixel_ - first_pixel);
+    for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
       const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
-      find(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth, &pixels_);
+      find(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth_, &pixels_);
       for (int64_t group = first_group_; group < end_group_; ++group) {
         for (int64_t row = first_row_; row < end_row_; row += plan_.slice_rows) {
           MultiplyRows(group, tap, row, std::min(plan_.slice_rows, end_row_ - row), accumulate);
@@ -125,9 +125,9 @@ class Task {
     }
   }
 
-  void PackB(int64_t group, int64_t first_pixel, int64_t depth) {
-    for (int64_t i = 0; i < depth; ++i) pixels_.offsets[i] = i * p_.out_channels;
-    d_.pack(OutBackprop(group, first_pixel), pixels_.offsets, depth, columns_, kMaxVectors * d_.kernels.lanes, pitch_,
+  void PackB(int64_t group, int64_t first_pixel) {
+    for (int64_t i = 0; i < depth_; ++i) pixels_.offsets[i] = i * p_.out_channels;
+    d_.pack(OutBackprop(group, first_pixel), pixels_.offsets, depth_, columns_, kMaxVectors * d_.kernels.lanes, pitch_,
             0, Panels(group));
   }
 
@@ -151,7 +151,8 @@ class Task {
                         tile_columns * sizeof(T));
       }
     };
-    MultiplySlice(d_.kernels, kIndexedB, PanelDepth(plan_, pixels_.count), a, a_stride, rows, Panels(group), pitch_,
+    const Indexed indexed = pixels_.count == depth_ ? kNotIndexed : kIndexedB;
+    MultiplySlice(d_.kernels, indexed, PanelDepth(plan_, pixels_.count), a, a_stride, rows, Panels(group), pitch_,
                   columns_, pixels_.indices, sums, d_.sum_columns, accumulate, before_tile);
   }
 
@@ -188,6 +189,7 @@ class Task {
   T* b_;
   TapPixels pixels_;
   int64_t end_pixel_;
+  int64_t depth_;  // pixels of the block
   int64_t first_row_, end_row_, first_column_, columns_, first_group_, end_group_;
   T* slice_sums_;
 };

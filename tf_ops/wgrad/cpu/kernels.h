@@ -11,11 +11,11 @@
 namespace wgrad {
 
 // Which operand of a product is taken through a list of its rows, one row for each pixel.
-enum Indexed { kIndexedA, kIndexedB };
+enum Indexed { kNotIndexed, kIndexedA, kIndexedB };
 
 // Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
 //   tile[i][j] += sum over p in [0, depth) of a[ap * a_stride + i] * b[bp * vectors * lanes + j],
-// where ap or bp is index[p] and the other one p.
+// where ap or bp is index[p] and the other one p, or both are p.
 template <typename T>
 using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile,
                              int64_t tile_stride, bool accumulate);
@@ -141,7 +141,7 @@ template <typename T>
 struct Kernels {
   int lanes;
   int max_rows[kMaxVectors + 1];                           // tallest micro-kernel for each number of vectors
-  MicroKernel<T> micro[2][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
+  MicroKernel<T> micro[3][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
   PackRows<T> pack[4];                                     // by the DataType of the source
   ReduceSlices<T> reduce[4];                               // by the DataType of the result
   WinogradKernels<T> winograd[kMaxWinogradStride + 1];     // by the stride

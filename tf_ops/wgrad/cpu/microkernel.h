@@ -17,6 +17,18 @@ struct MultiplyAdd {
   }
 };
 
+template <typename V, typename T, int kRows, int kVectors>
+inline void StoreTile(const V (&sum)[kRows][kVectors], T* tile, int64_t tile_stride, bool accumulate) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 3
+    for (int j = 0; j < kVectors; ++j) {
+      T* to = tile + i * tile_stride + j * kLanes<T>;
+      Store(accumulate ? Load(to) + sum[i][j] : sum[i][j], to);
+    }
+  }
+}
+
 template <typename T, typename Arithmetic, Indexed kIndexed, int kRows, int kVectors>
 void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile, int64_t tile_stride,
            bool accumulate) {
@@ -34,14 +46,7 @@ void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_
       for (int j = 0; j < kVectors; ++j) sum[i][j] = Arithmetic::Apply(sum[i][j], a_vector, b_vector[j]);
     }
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 3
-    for (int j = 0; j < kVectors; ++j) {
-      T* to = tile + i * tile_stride + j * kLanes<T>;
-      Store(accumulate ? Load(to) + sum[i][j] : sum[i][j], to);
-    }
-  }
+  StoreTile(sum, tile, tile_stride, accumulate);
 }
 
 // Tallest tile that still leaves registers for the vectors of b and one broadcast. Measured on Zen 3 with 16 registers:
@@ -56,6 +61,7 @@ constexpr int MaxRows(int vectors) {
 template <typename T, typename Arithmetic, int kVectors, int kRows = 1>
 void FillMicroKernels(Kernels<T>* kernels) {
   if constexpr (kRows <= MaxRows(kVectors)) {
+    kernels->micro[kNotIndexed][kVectors][kRows] = Micro<T, Arithmetic, kNotIndexed, kRows, kVectors>;
     kernels->micro[kIndexedA][kVectors][kRows] = Micro<T, Arithmetic, kIndexedA, kRows, kVectors>;
     kernels->micro[kIndexedB][kVectors][kRows] = Micro<T, Arithmetic, kIndexedB, kRows, kVectors>;
     kernels->max_rows[kVectors] = kRows;

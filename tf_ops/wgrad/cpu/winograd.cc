@@ -55,7 +55,7 @@ template <typename T>
 class Winograd {
  public:
   Winograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, T* sums,
-           const void* zeros, const int32_t* b_rows)
+           const void* zeros)
       : p_(problem),
         plan_(plan.winograd),
         kernels_(KernelsOf<T>(*plan.isa)),
@@ -65,7 +65,6 @@ class Winograd {
         out_backprop_(static_cast<const char*>(out_backprop)),
         sums_(sums),
         zeros_(zeros),
-        b_rows_(b_rows),
         squares_(plan.tasks) {}
 
   // Each task transforms its own bundles' channels of its own chunks and multiplies them into its own partial sum.
@@ -213,9 +212,9 @@ class Winograd {
         const int64_t rows = std::min(kSliceRows, block.end_row - row);
         T* sums = product + (row - block.first_row) * sizes_.product_columns;
         for (int64_t tile = 0; tile < tiles; tile += kMaxRun) {
-          MultiplySlice(kernels_, kIndexedB, std::min(kMaxRun, tiles - tile), a + row * sizes_.pitch + tile * a_stride,
-                        a_stride, rows, b + block.first_column * sizes_.pitch, sizes_.pitch,
-                        block.end_column - block.first_column, b_rows_ + tile, sums, sizes_.product_columns,
+          MultiplySlice(kernels_, kNotIndexed, std::min(kMaxRun, tiles - tile),
+                        a + row * sizes_.pitch + tile * a_stride, a_stride, rows, b + block.first_column * sizes_.pitch,
+                        sizes_.pitch, block.end_column - block.first_column, nullptr, sums, sizes_.product_columns,
                         accumulate || tile > 0, before_tile);
         }
       }
@@ -273,20 +272,18 @@ class Winograd {
   const char* out_backprop_;
   T* sums_;
   const void* zeros_;
-  const int32_t* b_rows_;
   mutable std::vector<Squares<double>> squares_;  // of each task
 };
 
 // The parts of the shared scratch memory.
 struct SharedBytes {
-  int64_t zeros, b_rows, sums, transforms;
-  int64_t total() const { return zeros + b_rows + sums + transforms; }
+  int64_t zeros, sums, transforms;
+  int64_t total() const { return zeros + sums + transforms; }
 };
 
 SharedBytes SharedBytesOf(const Problem& p, const WinogradPlan& plan, int64_t lanes, int64_t sum_size) {
   SharedBytes bytes;
   bytes.zeros = AlignedBytes(std::max(p.in_channels, p.out_channels) * sum_size);
-  bytes.b_rows = AlignedBytes(plan.chunk_tiles * sizeof(int32_t));
   bytes.sums = plan.in_place ? 0 : AlignedBytes(plan.partial_sums * FilterElements(p) * sum_size);
   const Sizes sizes = SizesOf(plan, lanes);
   bytes.transforms = plan.shared_transforms ? AlignedBytes(plan.bundles * (sizes.u + sizes.v) * sum_size) : 0;
@@ -300,13 +297,11 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
   const SharedBytes bytes = SharedBytesOf(problem, blocking, KernelsOf<T>(*plan.isa).lanes, sizeof(T));
   char* zeros = shared;
   std::memset(zeros, 0, bytes.zeros);
-  int32_t* b_rows = reinterpret_cast<int32_t*>(zeros + bytes.zeros);
-  for (int64_t i = 0; i < blocking.chunk_tiles; ++i) b_rows[i] = static_cast<int32_t>(i);
-  T* partial_sums = reinterpret_cast<T*>(zeros + bytes.zeros + bytes.b_rows);
-  T* transforms = reinterpret_cast<T*>(zeros + bytes.zeros + bytes.b_rows + bytes.sums);
+  T* partial_sums = reinterpret_cast<T*>(zeros + bytes.zeros);
+  T* transforms = reinterpret_cast<T*>(zeros + bytes.zeros + bytes.sums);
   T* sums = blocking.in_place ? static_cast<T*>(filter_backprop) : partial_sums;
 
-  const Winograd<T> winograd(problem, plan, input, out_backprop, sums, zeros, b_rows);
+  const Winograd<T> winograd(problem, plan, input, out_backprop, sums, zeros);
   if (blocking.shared_transforms) {
     winograd.RunSharedTransforms(transforms, workers, plan.worker_bytes, executor);
   } else {
