@@ -79,6 +79,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 28, 9, 11, 3, 2, 3, 2, 1),      // Winograd of stride 2, nine phases
       Square(1, 8, 192, 160, 3, 2, 1, 1, 1),    // Winograd of stride 2, shared transforms
       Square(2, 6, 192, 160, 3, 1, 1, 1, 1),    // Winograd, shared transforms
+      Square(5, 14, 192, 160, 3, 1, 1, 1, 1),   // Winograd, shared transforms of more tiles than one run
       Square(1, 6, 288, 304, 3, 1, 1, 1, 2),    // Winograd, shared transforms of two groups
       Square(2, 10, 24, 72, 3, 1, 1, 1, 6),     // Winograd, groups with a ragged last vector
       Square(3, 9, 36, 24, 3, 1, 2, 2, 12),     // Winograd, bundles of groups, four phases

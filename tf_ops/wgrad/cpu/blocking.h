@@ -61,20 +61,24 @@ inline int64_t Tiles(const Kernels<T>& kernels, int64_t rows, int64_t columns) {
          (vectors == 0 ? 0 : CeilDiv(rows, kernels.max_rows[vectors]));
 }
 
-// Multiplies one packed slice of A (`rows` columns of a) by all panels of B, tile by tile; before_tile, given the
-// tile's first sum, its rows and its columns, may ask for memory that is needed later.
+// Multiplies `pixels` of one packed slice of A (`rows` columns of a) by the same ones of all panels of B, tile by tile.
+// Those of an indexed operand are found through `index`, whose first entry is that of the first pixel. before_tile,
+// given the tile's first sum, its rows and its columns, may ask for memory that is needed later.
 template <typename T, typename BeforeTile>
-inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, int64_t depth, const T* a, int64_t a_stride,
+inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixels, const T* a, int64_t a_stride,
                           int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,
                           int64_t sum_stride, bool accumulate, const BeforeTile& before_tile) {
   const int64_t panel_width = kMaxVectors * kernels.lanes;
+  if (indexed != kIndexedA) a += pixels.begin * a_stride;
   for (int64_t column = 0; column < columns; column += panel_width) {
     const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);
+    const T* panel = b + column * pitch;
+    if (indexed != kIndexedB) panel += pixels.begin * vectors * kernels.lanes;
     ForEachShare(rows, kernels.max_rows[vectors], [&](int64_t row, int64_t tile_rows) {
       T* tile = sums + row * sum_stride + column;
       before_tile(tile, tile_rows, vectors * kernels.lanes);
-      kernels.micro[indexed][vectors][tile_rows](depth, a + row, a_stride, b + column * pitch, index, tile, sum_stride,
-                                                 accumulate);
+      kernels.micro[indexed][vectors][tile_rows](pixels.end - pixels.begin, a + row, a_stride, panel, index, tile,
+                                                 sum_stride, accumulate);
     });
   }
 }

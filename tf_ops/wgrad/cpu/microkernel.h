@@ -6,6 +6,11 @@
 
 #include "tf_ops/wgrad/cpu/kernels.h"
 #include "tf_ops/wgrad/cpu/simd.h"
+#if defined(__AVX2__) && WGRAD_VECTOR_BYTES == 32
+#include "tf_ops/wgrad/cpu/pixel_loop_avx2.h"
+#else
+#include "tf_ops/wgrad/cpu/pixel_loop.h"
+#endif
 
 namespace wgrad::WGRAD_ISA {
 namespace {
@@ -17,8 +22,11 @@ struct MultiplyAdd {
   }
 };
 
-template <typename V, typename T, int kRows, int kVectors>
-inline void StoreTile(const V (&sum)[kRows][kVectors], T* tile, int64_t tile_stride, bool accumulate) {
+template <typename T, typename Arithmetic, Indexed kIndexed, int kRows, int kVectors>
+void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile, int64_t tile_stride,
+           bool accumulate) {
+  Vector<T> sum[kRows][kVectors];
+  SumPixels<Arithmetic, kIndexed>(depth, a, a_stride, b, index, sum);
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 3
@@ -27,26 +35,6 @@ inline void StoreTile(const V (&sum)[kRows][kVectors], T* tile, int64_t tile_str
       Store(accumulate ? Load(to) + sum[i][j] : sum[i][j], to);
     }
   }
-}
-
-template <typename T, typename Arithmetic, Indexed kIndexed, int kRows, int kVectors>
-void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile, int64_t tile_stride,
-           bool accumulate) {
-  Vector<T> sum[kRows][kVectors] = {};
-  for (int64_t p = 0; p < depth; ++p) {
-    const T* a_row = a + (kIndexed == kIndexedA ? index[p] : p) * a_stride;
-    const T* b_row = b + (kIndexed == kIndexedB ? index[p] : p) * (kVectors * kLanes<T>);
-    Vector<T> b_vector[kVectors];
-#pragma GCC unroll 3
-    for (int j = 0; j < kVectors; ++j) b_vector[j] = Load(b_row + j * kLanes<T>);
-#pragma GCC unroll 16
-    for (int i = 0; i < kRows; ++i) {
-      const Vector<T> a_vector = Broadcast(a_row[i]);
-#pragma GCC unroll 3
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = Arithmetic::Apply(sum[i][j], a_vector, b_vector[j]);
-    }
-  }
-  StoreTile(sum, tile, tile_stride, accumulate);
 }
 
 // Tallest tile that still leaves registers for the vectors of b and one broadcast. Measured on Zen 3 with 16 registers:

@@ -26,12 +26,11 @@ class Prefetch {
 
   // Run i is at first + offsets[i] * offset_bytes.
   Prefetch(const char* first, const int64_t* offsets, int64_t offset_bytes, int64_t runs, int64_t bytes, int64_t calls)
-      : first_(first),
-        offsets_(offsets),
-        offset_bytes_(offset_bytes),
-        runs_(runs),
-        bytes_(bytes),
-        lines_per_call_(CeilDiv(runs * CeilDiv(bytes, kCacheLine), calls)) {}
+      : first_(first), offsets_(offsets), offset_bytes_(offset_bytes), runs_(runs), bytes_(bytes) {
+    // Runs that begin within a line reach into one more, which a third of the time of 3_1x1a waited for.
+    if (Misaligned(0) || Misaligned(runs - 1)) bytes_ += kCacheLine - 1;
+    lines_per_call_ = CeilDiv(runs * CeilDiv(bytes_, kCacheLine), calls);
+  }
 
   // Run i is at first + i * stride_bytes.
   Prefetch(const char* first, int64_t stride_bytes, int64_t runs, int64_t bytes, int64_t calls)
@@ -39,8 +38,7 @@ class Prefetch {
 
   void Some() {
     for (int64_t line = 0; line < lines_per_call_ && run_ < runs_; ++line) {
-      const int64_t offset = offsets_ == nullptr ? run_ : offsets_[run_];
-      __builtin_prefetch(first_ + offset * offset_bytes_ + byte_);
+      __builtin_prefetch(Run(run_) + byte_);
       byte_ += kCacheLine;
       if (byte_ >= bytes_) {
         byte_ = 0;
@@ -50,6 +48,11 @@ class Prefetch {
   }
 
  private:
+  const char* Run(int64_t run) const { return first_ + (offsets_ == nullptr ? run : offsets_[run]) * offset_bytes_; }
+  bool Misaligned(int64_t run) const {
+    return run >= 0 && run < runs_ && reinterpret_cast<uintptr_t>(Run(run)) % kCacheLine != 0;
+  }
+
   const char* first_ = nullptr;
   const int64_t* offsets_ = nullptr;
   int64_t offset_bytes_ = 0, runs_ = 0, bytes_ = 0, lines_per_call_ = 0;

@@ -177,7 +177,7 @@ class Task {
         T* sums = sums_ + (tap * plan_.rows + first_channel + channel) * sum_columns_ +
                   (first_group_ + group) * plan_.padded_columns + first_column_;
         for (int64_t first = 0; first < pixels; first += chunk_pixels) {
-          MultiplySlice(kernels_, kIndexedA, std::min(chunk_pixels, pixels - first), x, step, rows,
+          MultiplySlice(kernels_, kIndexedA, {0, std::min(chunk_pixels, pixels - first)}, x, step, rows,
                         OutputPanels(first / chunk_pixels, group), output_pitch_, columns_, index_ + first, sums,
                         sum_columns_, accumulate || first > 0, [&](auto...) {
                           next_input_.Some();

@@ -212,9 +212,9 @@ class Winograd {
         const int64_t rows = std::min(kSliceRows, block.end_row - row);
         T* sums = product + (row - block.first_row) * sizes_.product_columns;
         for (int64_t tile = 0; tile < tiles; tile += kMaxRun) {
-          MultiplySlice(kernels_, kNotIndexed, std::min(kMaxRun, tiles - tile),
-                        a + row * sizes_.pitch + tile * a_stride, a_stride, rows, b + block.first_column * sizes_.pitch,
-                        sizes_.pitch, block.end_column - block.first_column, nullptr, sums, sizes_.product_columns,
+          MultiplySlice(kernels_, kNotIndexed, {tile, std::min(tiles, tile + kMaxRun)}, a + row * sizes_.pitch,
+                        a_stride, rows, b + block.first_column * sizes_.pitch, sizes_.pitch,
+                        block.end_column - block.first_column, nullptr, sums, sizes_.product_columns,
                         accumulate || tile > 0, before_tile);
         }
       }

@@ -1,0 +1,39 @@
+// The micro-kernel's loop in the compiler's own vectors, for every instruction set and every Arithmetic.
+#ifndef TF_OPS_WGRAD_CPU_PIXEL_LOOP_H_
+#define TF_OPS_WGRAD_CPU_PIXEL_LOOP_H_
+
+#include <cstdint>
+
+#include "tf_ops/wgrad/cpu/kernels.h"
+#include "tf_ops/wgrad/cpu/simd.h"
+
+namespace wgrad::WGRAD_ISA {
+namespace {
+
+template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
+inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index,
+                      V (&sum)[kRows][kVectors]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 3
+    for (int j = 0; j < kVectors; ++j) sum[i][j] = V{};
+  }
+  for (int64_t p = 0; p < depth; ++p) {
+    const T* a_row = a + (kIndexed == kIndexedA ? index[p] : p) * a_stride;
+    const T* b_row = b + (kIndexed == kIndexedB ? index[p] : p) * (kVectors * kLanes<T>);
+    V b_vector[kVectors];
+#pragma GCC unroll 3
+    for (int j = 0; j < kVectors; ++j) b_vector[j] = Load(b_row + j * kLanes<T>);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      const V a_vector = Broadcast(a_row[i]);
+#pragma GCC unroll 3
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Arithmetic::Apply(sum[i][j], a_vector, b_vector[j]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wgrad::WGRAD_ISA
+
+#endif  // TF_OPS_WGRAD_CPU_PIXEL_LOOP_H_
