@@ -12,6 +12,7 @@
 #include "tests/engine/check.h"
 #include "tests/engine/cuda_host_device.h"
 #include "tests/engine/cuda_problems.h"
+#include "tf_ops/wgrad/cuda/cudnn_abi.h"
 #include "tf_ops/wgrad/cuda/dispatch.h"
 
 namespace wgrad::cuda {
@@ -30,9 +31,16 @@ void InstallCudnn(const std::string& library) {
   }
 }
 
+void* FakeCudnn() { return dlopen((cudnn_folder + "/libcudnn.so.9").c_str(), RTLD_NOW | RTLD_NOLOAD); }
+
 int CudnnCalls() {
-  void* library = dlopen((cudnn_folder + "/libcudnn.so.9").c_str(), RTLD_NOW | RTLD_NOLOAD);
+  void* library = FakeCudnn();
   return library == nullptr ? 0 : reinterpret_cast<int (*)()>(dlsym(library, "fake_cudnn_calls"))();
+}
+
+// What cuDNN's calls return from now on, without doing anything where it is no success.
+void CudnnAnswers(cudnn::Result result) {
+  reinterpret_cast<void (*)(cudnn::Result)>(dlsym(FakeCudnn(), "fake_cudnn_answer"))(result);
 }
 
 Settings DefaultSettings() {
@@ -133,6 +141,28 @@ void TestUnevenPaddingIsNotForCudnn() {
   CHECK_EQ(CudnnCalls(), before);
 }
 
+// All pixels may be one chain of cuDNN's, which float32 in full and float64 have no room for.
+void TestLongSumsAreNotForCudnn() {
+  const auto has_turns = [](DataType dtype, bool allow_tf32, int64_t width) {
+    Problem p = Window(Make(1, 1, width, 16, 1, 16, 1, 1), 1, 1, 0, 0, 0, 0);
+    p.dtype = dtype;
+    p.stride_width = 1;
+    p.out_width = width;
+    Settings settings = DefaultSettings();
+    settings.allow_tf32 = allow_tf32;
+    const Tensors tensors = TensorsOf(p);
+    std::map<std::string, int> ran;
+    for (int i = 0; i < 12; ++i) ++ran[Compute(p, settings, tensors).ran];
+    return ran["cudnn"] > 0;
+  };
+  CHECK_TRUE(has_turns(DataType::kFloat32, false, 2048));
+  CHECK_TRUE(!has_turns(DataType::kFloat32, false, 2049));
+  CHECK_TRUE(has_turns(DataType::kFloat32, true, 2049));
+  CHECK_TRUE(has_turns(DataType::kFloat64, true, 8192));
+  CHECK_TRUE(!has_turns(DataType::kFloat64, true, 8193));
+  CHECK_TRUE(has_turns(DataType::kFloat16, false, 8193));
+}
+
 void TestAnotherCandidateRunsWhereMemoryIsShort() {
   // NCHW, so that the implicit GEMM copies what cuDNN reads in place.
   Problem p = Window(Make(4, 40, 40, 16, 1, 16, 3, 3), 1, 1, 1, 1, 1, 1);
@@ -159,6 +189,43 @@ void TestMemoryThatWasShortOnceIsNotHeldAgainstACandidate() {
   std::map<std::string, int> ran;
   for (int i = 0; i < 20; ++i) ++ran[Compute(p, DefaultSettings(), tensors).ran];
   CHECK_LE(1, ran["implicit_gemm"]);
+}
+
+void TestMemoryThatCudnnLacksOnceIsNotHeldAgainstIt() {
+  Settings settings = DefaultSettings();
+  settings.allow_tf32 = false;  // leaves one of cuDNN's suggestions
+  const auto turns = [&settings](const Problem& p, const Tensors& tensors, int calls) {
+    std::map<std::string, int> ran;
+    for (int i = 0; i < calls; ++i) ++ran[Compute(p, settings, tensors).ran];
+    return ran["cudnn"];
+  };
+  // It cannot say what it would run.
+  Problem p = Window(Make(2, 9, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  Tensors tensors = TensorsOf(p);
+  CudnnAnswers(cudnn::kDeviceAllocationFailed);
+  CHECK_EQ(turns(p, tensors, 3), 0);
+  CudnnAnswers(cudnn::kSuccess);
+  CHECK_LE(1, turns(p, tensors, 20));
+  // It cannot run what it said it would.
+  p = Window(Make(2, 10, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  tensors = TensorsOf(p);
+  CHECK_EQ(turns(p, tensors, 1), 0);
+  CudnnAnswers(cudnn::kHostAllocationFailed);
+  CHECK_EQ(turns(p, tensors, 2), 0);
+  CudnnAnswers(cudnn::kSuccess);
+  CHECK_LE(1, turns(p, tensors, 20));
+}
+
+void TestWhyCudnnHasNoPlanIsSaidOnce() {
+  const Problem p = Window(Make(2, 11, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  const Tensors tensors = TensorsOf(p);
+  std::string said;
+  Settings settings = DefaultSettings();
+  settings.report_no_cudnn = [&](const std::string& why_not) { said += why_not; };
+  CudnnAnswers(3000);
+  for (int i = 0; i < 3; ++i) CHECK_EQ(Compute(p, settings, tensors).ran, "implicit_gemm");
+  CudnnAnswers(cudnn::kSuccess);
+  CHECK_EQ(said, "cuDNN: cudnnGetConvolutionBackwardFilterAlgorithm_v7: refused by the fake cuDNN");
 }
 
 void TestACapturedStreamDoesNotAskCudnn() {
@@ -229,8 +296,11 @@ int main(int argc, char** argv) {
   TestTheChoiceStays();
   TestNoCudnnCallWhereItIsNotWanted();
   TestUnevenPaddingIsNotForCudnn();
+  TestLongSumsAreNotForCudnn();
   TestAnotherCandidateRunsWhereMemoryIsShort();
   TestMemoryThatWasShortOnceIsNotHeldAgainstACandidate();
+  TestMemoryThatCudnnLacksOnceIsNotHeldAgainstIt();
+  TestWhyCudnnHasNoPlanIsSaidOnce();
   TestACapturedStreamDoesNotAskCudnn();
   TestACapturedStreamIsNotTimed();
   TestOneMethodAlone();

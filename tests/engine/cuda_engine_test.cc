@@ -6,6 +6,7 @@
 #include "tests/engine/check.h"
 #include "tests/engine/cuda_problems.h"
 #include "tf_ops/wgrad/cuda/engine.h"
+#include "tf_ops/wgrad/cuda/kernels.h"
 
 namespace wgrad::cuda {
 namespace {
@@ -86,6 +87,33 @@ void TestNonFiniteStaysWhereTheDefinitionPutsIt() {
   }
 }
 
+// Inf and NaN where the definition has finite numbers: NaN is computed again, and Inf where it may be tf32's.
+void TestRepair() {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  for (DataType dtype : {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kFloat64}) {
+    Problem p = Window(Make(2, 7, 9, 8, 1, 16, 3, 3), 1, 1, 1, 1, 1, 1);
+    p.dtype = dtype;
+    Tensors tensors = RandomTensors(p);
+    EncodeAll(p, &tensors);
+    const std::vector<double> expected = Definition(p, tensors);
+    std::vector<double> broken = expected;
+    broken[5] = std::numeric_limits<double>::quiet_NaN();
+    broken[6] = kInf;
+    std::vector<char> bytes;
+    VisitElement(dtype, [&](auto element) { Encode<decltype(element)>(&broken, &bytes); });
+    CHECK_EQ(
+        LaunchRepair(p, tensors.input_bytes.data(), tensors.out_backprop_bytes.data(), bytes.data(), nullptr).message(),
+        "");
+    const std::vector<double> repaired = Decode(p, bytes);
+    CHECK_LE(std::abs(repaired[5] - expected[5]), 0.01 * std::abs(expected[5]));
+    if (dtype == DataType::kFloat32) {
+      CHECK_LE(std::abs(repaired[6] - expected[6]), 0.01 * std::abs(expected[6]));
+    } else {
+      CHECK_EQ(repaired[6], kInf);
+    }
+  }
+}
+
 void TestEmpty() {
   Problem p = Window(Make(0, 4, 4, 2, 1, 3, 2, 2), 1, 1, 0, 0, 0, 0);
   p.dtype = DataType::kFloat16;
@@ -126,6 +154,7 @@ void TestLongSums() {
 int main() {
   wgrad::cuda::TestAgainstTheDefinition();
   wgrad::cuda::TestNonFiniteStaysWhereTheDefinitionPutsIt();
+  wgrad::cuda::TestRepair();
   wgrad::cuda::TestEmpty();
   wgrad::cuda::TestHugePadding();
   wgrad::cuda::TestLongSums();

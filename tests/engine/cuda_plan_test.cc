@@ -58,6 +58,16 @@ void TestMathFollowsTypeDeviceAndOptions() {
   CHECK_TRUE(math(DataType::kFloat64, kTuring, {}) == Math::kSimt);
 }
 
+void TestADeviceOlderThanTheBuildIsRefused() {
+  CHECK_TRUE(CheckDevice(kTuring, 75).ok());
+  CHECK_TRUE(CheckDevice(kH100, 75).ok());
+  const Status refused = CheckDevice({61, 20}, 75);
+  CHECK_TRUE(refused.code() == Code::kUnimplemented);
+  CHECK_EQ(refused.message(),
+           "this build has code for compute capability 7.5 and newer, the device has 6.1: build for it, with a CUDA "
+           "toolkit that can (CUDA 12 can from 5.0 on), or use the CPU");
+}
+
 void TestNoTf32PlanWhereItIsOff() {
   Options no_tf32;
   no_tf32.allow_tf32 = false;
@@ -270,6 +280,7 @@ void TestEqualInputsEqualPlans() {
 int main() {
   using namespace wgrad::cuda;
   TestMathFollowsTypeDeviceAndOptions();
+  TestADeviceOlderThanTheBuildIsRefused();
   TestNoTf32PlanWhereItIsOff();
   TestHalfOnTuringGoesToTheGeneralKernel();
   TestAlignment();

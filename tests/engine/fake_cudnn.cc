@@ -29,6 +29,7 @@ struct ConvolutionObject {
 };
 
 std::atomic<int> calls;
+std::atomic<Result> answer = kSuccess;  // of the calls that are counted; another than kSuccess is all that they do
 
 template <typename Object>
 Result New(Object** object) {
@@ -91,6 +92,7 @@ using namespace wgrad::cuda::cudnn;
 #define FAKE extern "C" __attribute__((visibility("default")))
 
 FAKE int fake_cudnn_calls() { return calls; }
+FAKE void fake_cudnn_answer(Result result) { answer = result; }
 
 FAKE const char* cudnnGetErrorString(Result) { return "refused by the fake cuDNN"; }
 FAKE Result cudnnCreate(Handle* handle) { return New(handle); }
@@ -132,6 +134,7 @@ FAKE Result cudnnGetConvolutionBackwardFilterAlgorithm_v7(Handle, TensorDescript
                                                           ConvolutionDescriptor conv, FilterDescriptor dw,
                                                           int requested, int* returned, AlgorithmPerformance* all) {
   ++calls;
+  if (answer != kSuccess) return answer;
   if (!Consistent(*x, *dy, *conv, *dw)) return kBadParameter;
   const AlgorithmPerformance suggestions[] = {
       {kAlgorithm0, kSuccess, 1, 0, 0, conv->math, {}},
@@ -152,6 +155,7 @@ FAKE Result cudnnConvolutionBackwardFilter(Handle, const void* alpha, TensorDesc
                                            int algorithm, void* workspace, size_t workspace_bytes, const void* beta,
                                            FilterDescriptor dw, void* out) {
   ++calls;
+  if (answer != kSuccess) return answer;
   const bool aligned = reinterpret_cast<uintptr_t>(workspace) % 16 == 0 && reinterpret_cast<uintptr_t>(out) % 16 == 0;
   if (!Consistent(*x, *dy, *conv, *dw) || algorithm != kAlgorithm1 || workspace_bytes < kWorkspaceBytes || !aligned ||
       !IsOne(alpha, x->type) || IsOne(beta, x->type)) {

@@ -90,10 +90,19 @@ class Layer:
 
     name: str
     problem: Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Layers in one arithmetic and with one batch."""
+
+    dtype: str
     tf32: bool  # may round float32 to it
+    batch: int
+    layers: list[Layer]
 
 
-def _layer(dtype: str, tf32: bool, batch: int, row: tuple[int, ...]) -> Layer:
+def _layer(dtype: str, batch: int, row: tuple[int, ...]) -> Layer:
     size, channels, filters, window, stride = row[:5]
     half = window // 2
     problem = make_problem(
@@ -105,23 +114,21 @@ def _layer(dtype: str, tf32: bool, batch: int, row: tuple[int, ...]) -> Layer:
         stride=(stride, stride),
         padding=((half, half), (half, half)),
     )
-    return Layer(f"{size}x{size} {channels}->{filters} {window}x{window}/{stride}", problem, tf32)
+    return Layer(f"{size}x{size} {channels}->{filters} {window}x{window}/{stride}", problem)
 
 
-def resnet50_layers(dtype: str, tf32: bool, batch: int) -> list[Layer]:
-    """Every different convolution of ResNet-50, NHWC, padded alike on both sides."""
-    return [_layer(dtype, tf32, batch, row) for row in _RESNET50]
+def resnet50(dtype: str, tf32: bool, batch: int) -> Network:
+    """Every different convolution, NHWC, padded alike on both sides."""
+    return Network(dtype, tf32, batch, [_layer(dtype, batch, row) for row in _RESNET50])
 
 
 def all_problems() -> list[Problem]:
     return [*contract_problems(), *wide_problems()]
 
 
-def all_layers() -> list[Layer]:
+def all_networks() -> list[Network]:
     arithmetics = (("float16", False), ("bfloat16", False), ("float32", True), ("float32", False))
-    return [
-        layer for dtype, tf32 in arithmetics for batch in (32, 256) for layer in resnet50_layers(dtype, tf32, batch)
-    ]
+    return [resnet50(dtype, tf32, batch) for dtype, tf32 in arithmetics for batch in (32, 256)]
 
 
 def few_problems() -> list[Problem]:
@@ -129,9 +136,10 @@ def few_problems() -> list[Problem]:
     return list(contract_problems())[::43]  # prime to the number of each class, so that all of them are met
 
 
-def few_layers() -> list[Layer]:
+def few_networks() -> list[Network]:
     """Small enough for the host."""
-    return [_layer("float32", tf32, 1, (7, 16, channels, 3, 1)) for tf32 in (True, False) for channels in (8, 24)]
+    layers = [_layer("float32", 1, (7, 16, channels, 3, 1)) for channels in (8, 24)]
+    return [Network("float32", tf32, 1, layers) for tf32 in (True, False)]
 
 
 def resnet50_convolutions() -> int:

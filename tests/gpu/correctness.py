@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 from cases import SLICES, dispatched_problems
-from device import DeviceProblem, Gpu, Host
+from device import DeviceProblem, Gpu, Host, is_lost
 from engine import Choice, Engine
 from problem import DTYPES, LAYOUTS, Problem, make_problem, reference, relative_error, tolerance
-from report import Outcome
+from report import Outcome, first_line
 
 # More than the measured turns of all candidates, so that the last calls are the tuner's choice.
 _DISPATCHED_CALLS = 40
 
 
 class DeviceLostError(Exception):
-    """After a fault every call of the process fails."""
+    """A fault that no later call of the process survives."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"{outcome.failure}: {outcome.case}, {outcome.plan}")
@@ -46,10 +46,8 @@ def _outcome(
     try:
         error, failure = check()
     except RuntimeError as failed:  # the engine's errors and PyTorch's, among them faults of kernels
-        outcome = Outcome(case, plan, None, allowed, str(failed).partition("\n")[0])
-        try:
-            device.synchronize()
-        except RuntimeError:
+        outcome = Outcome(case, plan, None, allowed, first_line(failed))
+        if is_lost(device):
             raise DeviceLostError(outcome) from failed
         return outcome
     if not failure and not error <= allowed:

@@ -83,6 +83,15 @@ class Host:
         return 1e3 * (time.perf_counter() - start)
 
 
+def is_lost(device: Gpu | Host) -> bool:
+    """Whether a fault has ended the process's use of the device: from then on every call fails."""
+    try:
+        device.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
 class Guarded:
     """Memory of NaN, with a margin on either side that nobody may write to."""
 
@@ -140,8 +149,11 @@ class DeviceProblem:
         """One call as TensorFlow's kernel makes it, into `out`; the name of what ran."""
         workspaces: list[torch.Tensor] = []
 
-        def allocate(count: int) -> int:
-            workspaces.append(torch.empty(count + 255, dtype=torch.uint8, device=self.device.name))
+        def allocate(count: int) -> int | None:
+            try:
+                workspaces.append(torch.empty(count + 255, dtype=torch.uint8, device=self.device.name))
+            except RuntimeError:  # out of memory; no exception passes through C++
+                return None
             return -(-workspaces[-1].data_ptr() // 256) * 256
 
         return engine.compute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import ctypes
+import importlib.util
 import json
 import os
 import pathlib
@@ -60,11 +61,15 @@ class Engine:
     """The functions of tf_ops/wgrad/cuda/c_api.h on the current device. All raise EngineError."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        library = ctypes.CDLL(str(path))
-        for name, (result, arguments) in SIGNATURES.items():
-            function = getattr(library, f"wgrad_cuda_{name}")
-            function.restype, function.argtypes = result, arguments
-            setattr(self, f"_{name}", function)
+        try:
+            library = ctypes.CDLL(str(path.resolve()))
+            for name, (result, arguments) in SIGNATURES.items():
+                function = getattr(library, f"wgrad_cuda_{name}")
+                function.restype, function.argtypes = result, arguments
+                setattr(self, f"_{name}", function)
+        except (OSError, AttributeError) as error:
+            raise EngineError(f"{path} is not the engine: {error}") from error
+        self.plans(Problem(), Choice())  # an error where the library has no code for the device
 
     def plans(self, problem: Problem, choice: Choice) -> list[dict]:
         return json.loads(self._expect(self._plans(ctypes.byref(problem), ctypes.byref(choice))))
@@ -114,20 +119,32 @@ def find_nvcc() -> pathlib.Path:
     raise EngineError("no nvcc: set CUDA_HOME, or give --library a prebuilt " + LIBRARY_NAME)
 
 
-def _find_cutlass(build: pathlib.Path) -> pathlib.Path:
-    """CUTLASS's headers, from its pip package; installed below `build` where they are not there."""
-    home = build / "cutlass"
-    include = home / "cutlass_library/source/include"
-    if not include.exists():
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(home)]
-        _run([*command, "nvidia-cutlass==4.2.0.0"])
-    return include
+def find_cutlass(build: pathlib.Path) -> pathlib.Path:
+    """CUTLASS's headers: $CUTLASS_INCLUDE, or those of its pip package, installed below `build` if it is not there."""
+    candidates = [pathlib.Path(os.environ["CUTLASS_INCLUDE"])] if os.environ.get("CUTLASS_INCLUDE") else []
+    installed = importlib.util.find_spec("cutlass_library")
+    folders = [*(installed.submodule_search_locations or ())] if installed else []
+    own = build / "cutlass"
+    candidates += [pathlib.Path(folder, "source/include") for folder in [*folders, own / "cutlass_library"]]
+    for candidate in candidates:
+        if (candidate / "cutlass/cutlass.h").exists():
+            return candidate
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(own)]
+    _run([*command, "nvidia-cutlass==4.2.0.0"])
+    return candidates[-1]
 
 
-def _run(command: list[str]) -> None:
+def nvcc_version(nvcc: pathlib.Path) -> str:
+    """ "Cuda compilation tools, release 13.0, V13.0.88" -> "13.0.88" """
+    return _run([str(nvcc), "--version"]).partition(" V")[2].split()[0]
+
+
+def _run(command: list[str]) -> str:
+    """Its output."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise EngineError(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
+    return result.stdout
 
 
 def _is_current(target: pathlib.Path, newest_source: float) -> bool:
@@ -165,15 +182,16 @@ def _link(
 
 
 def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[str], None]) -> pathlib.Path:
-    """Compiles the engine for one GPU architecture ("native", "sm_90", ...)."""
+    """Compiles the engine for one GPU architecture, such as "sm_90"."""
     nvcc = find_nvcc()
     compiler = [
         str(nvcc), "-x", "cu", "-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch={architecture}",
-        "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT}", f"-I{_find_cutlass(folder)}",
+        "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT}", f"-I{find_cutlass(folder)}",
+        f"-DWGRAD_CUDA_OLDEST={architecture.removeprefix('sm_')}",
         f"-L{nvcc.parents[1] / 'lib'}",  # where pip's packages have the runtime
     ]  # fmt: skip
     sources = [*sorted(SOURCES.glob("*.cc")), SOURCES.parent / "problem.cc"]
-    return _link(compiler, sources, folder / architecture, jobs, report)
+    return _link(compiler, sources, folder / f"{architecture}-nvcc{nvcc_version(nvcc)}", jobs, report)
 
 
 def build_for_host(folder: pathlib.Path, jobs: int, report: Callable[[str], None]) -> pathlib.Path:

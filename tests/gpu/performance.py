@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable
 
 import torch
-from cases import Layer
-from device import DeviceProblem, Gpu, Host
+from cases import Layer, Network
+from device import DeviceProblem, Gpu, Host, is_lost
 from engine import Choice, Engine
-from report import Timing
+from report import Timing, Timings, first_line
 
 # More than the measured turns of all candidates: what runs afterwards is the tuner's choice.
 _TUNING_CALLS = 40
@@ -54,27 +55,43 @@ def _tuned(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, s
     return tensors.device.milliseconds(run), run(), out
 
 
-def run_all(engine: Engine, device: Gpu | Host, layers: Iterable[Layer]) -> Iterator[Timing]:
+def _time(engine: Engine, device: Gpu | Host, layer: Layer, tf32: bool) -> Timing:
+    tensors = DeviceProblem(layer.problem, device)
+    own_ms, own_plan = _own(engine, tensors, tf32)
+    tuned_ms, tuned, result = _tuned(engine, tensors, tf32)
+    torch_wgrad = tensors.torch_wgrad()
+    cudnn_ms = device.milliseconds(torch_wgrad)
+    cudnn_result = torch_wgrad().permute(2, 3, 1, 0)
+    difference = float(torch.dist(result.double(), cudnn_result.double()) / torch.linalg.norm(result.double()))
+    return Timing(
+        layer.name,
+        layer.problem.flops,
+        own_plan,
+        own_ms,
+        tuned,
+        tuned_ms,
+        cudnn_ms,
+        difference if math.isfinite(difference) else None,
+    )
+
+
+def measure(engine: Engine, device: Gpu | Host, network: Network, say: Callable[[str], None]) -> Timings:
+    """What fails leaves the other layers their times, as long as the device lasts."""
     torch.backends.cudnn.benchmark = True
-    for layer in layers:
-        torch.backends.cudnn.allow_tf32 = layer.tf32
-        tensors = DeviceProblem(layer.problem, device)
-        own_ms, own_plan = _own(engine, tensors, layer.tf32)
-        tuned_ms, tuned, result = _tuned(engine, tensors, layer.tf32)
-        torch_wgrad = tensors.torch_wgrad()
-        cudnn_ms = device.milliseconds(torch_wgrad)
-        cudnn_result = torch_wgrad().permute(2, 3, 1, 0)
-        difference = float(torch.dist(result.double(), cudnn_result.double()) / torch.linalg.norm(result.double()))
-        yield Timing(
-            layer.name,
-            layer.problem.dtype_name,
-            layer.problem.batch,
-            layer.tf32,
-            layer.problem.flops,
-            own_plan,
-            own_ms,
-            tuned,
-            tuned_ms,
-            cudnn_ms,
-            difference,
-        )
+    torch.backends.cudnn.allow_tf32 = network.tf32
+    timings = Timings(network.dtype + (" (tf32)" if network.tf32 else ""), network.batch)
+    try:
+        timings.peak_tflops = peak_tflops(device, network.dtype, network.tf32)
+    except RuntimeError as error:
+        timings.failures["a matrix product"] = first_line(error)
+    for layer in network.layers:
+        if is_lost(device):
+            break
+        try:
+            timing = _time(engine, device, layer, network.tf32)
+        except RuntimeError as error:  # the engine's errors and PyTorch's, such as want of memory
+            timings.failures[layer.name] = first_line(error)
+            continue
+        timings.layers.append(timing)
+        say(f"{timings.arithmetic} batch {timings.batch} {layer.name}: {timing.own_ratio:.2f}x cuDNN")
+    return timings

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import itertools
 import json
+import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import cases
 import engine
 import numpy as np
 import pytest
 import report
+import sanitizer
 from problem import DTYPES, Problem, make_problem, reference, relative_error, tolerance
 
 HERE = pathlib.Path(__file__).parent
@@ -160,7 +164,7 @@ def test_alignment_classes(alignment: int) -> None:
 
 
 def test_resnet50() -> None:
-    layers = cases.resnet50_layers("float16", False, 32)
+    layers = cases.resnet50("float16", False, 32).layers
     assert cases.resnet50_convolutions() == 53
     first = next(layer.problem for layer in layers if layer.name == "224x224 3->64 7x7/2")
     assert (first.out_height, first.filter_shape) == (112, (7, 7, 3, 64))
@@ -179,14 +183,23 @@ def test_report() -> None:
     assert "1 of 3 checks passed" in text
     assert "| another | a plan | 1.00e+00 | 1.00e-06 | error above the tolerance |" in text
     assert "| a third | a plan | none | 1.00e-06 | no memory |" in text
-    timings = [
-        report.Timing(layer, "float16", 32, False, 2e10, "tile", own_ms, "cudnn", tuned_ms, cudnn_ms, difference)
-        for layer, own_ms, tuned_ms, cudnn_ms, difference in (("a", 2, 1, 1, 1e-4), ("b", 1, 1, 8, float("nan")))
-    ]
-    text = "\n".join(report.performance_section(timings, {"float16": 300}))
+    timings = report.Timings("float16", 32, 300)
+    for layer, own_ms, tuned_ms, cudnn_ms, difference in (("a", 2, 1, 1, 1e-4), ("b", 1, 1, 8, None)):
+        timings.layers.append(
+            report.Timing(layer, 2e10, "tile", own_ms, "cudnn", tuned_ms, cudnn_ms, difference),
+        )
+    text = "\n".join(report.performance_section(timings))
     assert "2.00x by the own kernels, 2.83x with cuDNN" in text
-    assert "| a | tile | 2.000 | 10.0 | 1.000 | 20.0 | 0.50x | cudnn | 1.000 | 1.00x | 1.0e-04 |" in text
-    assert "8.00x | nan FAILED |" in text
+    assert "reaches 300.0 TFLOP/s" in text
+    assert "| a | tile | 2.000 | 10.0 | 1.000 | 20.0 | 0.50x | cudnn | 1.000 | 1.00x | 1.00e-04 |" in text
+    assert "8.00x | none FAILED |" in text
+    assert timings.failed
+
+
+def test_report_where_nothing_could_be_timed() -> None:
+    timings = report.Timings("float16", 32, failures={"a": "no memory"})
+    assert "- FAILED: a: no memory" in report.performance_section(timings)
+    assert timings.failed
 
 
 def test_no_compiler_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
@@ -205,12 +218,107 @@ def _sees_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(HERE / "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+
+
 @pytest.mark.skipif(_sees_gpu(), reason="this machine has a GPU")
 def test_no_gpu_is_one_clear_line() -> None:
-    result = subprocess.run([sys.executable, str(HERE / "run.py")], capture_output=True, text=True, check=False)
+    result = _run()
     assert result.returncode == 2
     assert result.stderr.startswith("test-gpu: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_no_numpy_is_one_clear_line(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError")
+    result = _run("--only", "build", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 2
+    assert result.stderr == "test-gpu: NumPy is not installed: pip install numpy; nothing was checked\n"
+
+
+@pytest.mark.parametrize("library", ["nowhere.so", np.linalg._umath_linalg.__file__])
+def test_a_library_that_is_not_the_engine_is_one_clear_line(library: str) -> None:
+    pytest.importorskip("torch")
+    result = _run("--host", "--library", library)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"test-gpu: {library} is not the engine: ")
+    assert result.stderr.count("\n") == 1
+
+
+_FAKE_NVCC = """#!/bin/sh
+echo "$@" >> {log}
+[ "$1" = --version ] && echo "Cuda compilation tools, release 13.0, V13.0.88"
+while [ $# -gt 0 ]; do
+  [ "$1" = -o ] && : > "$2"
+  shift
+done
+exit 0
+"""
+
+
+def _install_cutlass(include: pathlib.Path) -> None:
+    (include / "cutlass").mkdir(parents=True)
+    (include / "cutlass/cutlass.h").touch()
+
+
+def test_a_build_is_of_one_architecture_and_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "bin").mkdir()
+    nvcc = tmp_path / "bin/nvcc"
+    nvcc.write_text(_FAKE_NVCC.format(log=tmp_path / "log"))
+    nvcc.chmod(0o755)
+    _install_cutlass(tmp_path / "include")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("CUTLASS_INCLUDE", str(tmp_path / "include"))
+    library = engine.build(tmp_path / "build", "sm_90", 2, print)
+    assert library == tmp_path / "build/sm_90-nvcc13.0.88" / engine.LIBRARY_NAME
+    compiling = [line for line in (tmp_path / "log").read_text().splitlines() if " -c " in line]
+    assert len(compiling) == len([*engine.SOURCES.glob("*.cc")]) + 1
+    for option in ("-arch=sm_90", "-DWGRAD_CUDA_OLDEST=90", f"-I{tmp_path}/include"):
+        assert all(option in line for line in compiling)
+
+
+def test_an_installed_cutlass_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "cutlass_library").mkdir()
+    (tmp_path / "cutlass_library/__init__.py").touch()
+    include = tmp_path / "cutlass_library/source/include"
+    _install_cutlass(include)
+    monkeypatch.delenv("CUTLASS_INCLUDE", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert engine.find_cutlass(tmp_path / "build") == include
+
+
+def _sanitized(script: str, seconds: float = 60) -> str:
+    return sanitizer.result_of(["sh", "-c", script], seconds)
+
+
+def test_a_sanitizer_passes_where_it_saw_checks() -> None:
+    assert _sanitized("echo '===== COMPUTE-SANITIZER'; echo 'subset: 123 checks'; echo warning >&2") == "passed"
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("true", "it checked nothing"),
+        ("echo 'subset: 0 checks'", "it checked nothing"),
+        ("echo 'subset: 123 checks'; echo invalid write; exit 99", "exit status 99"),
+        ("echo Traceback >&2; exit 1", "exit status 1"),
+    ],
+)
+def test_a_sanitizer_fails(script: str, why: str) -> None:
+    result = _sanitized(script)
+    assert result.startswith(f"{sanitizer.FAILED}: {why}\n")
+    for said in ("invalid write", "Traceback"):
+        assert (said in result) == (said in script)
+
+
+def test_a_sanitizer_that_does_not_finish_fails_and_ends_all_it_started(tmp_path: pathlib.Path) -> None:
+    late = tmp_path / "late"
+    result = _sanitized(f"(sleep 1; touch {late}) & echo 'subset: 123 checks'; wait", 0.2)
+    assert result == f"{sanitizer.FAILED}: not finished after 0.2 s"
+    time.sleep(1.2)
+    assert not late.exists()
 
 
 @pytest.fixture(scope="module")
@@ -222,23 +330,28 @@ def host_engine() -> engine.Engine:
 
 @pytest.mark.usefixtures("host_engine")
 def test_all_of_it_on_the_host(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, str(HERE / "run.py"), "--host", "--out", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = _run("--host", "--out", str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert "all passed" in result.stderr
     results = json.loads((tmp_path / "results.json").read_text())
     plans = " ".join(outcome["plan"] for outcome in results["correctness"])
     for kernel in ("F16Align8", "BF16Align2", "Tf32", "F32Simt", "F64Dmma", "depthwise", "general", "in rounds"):
         assert kernel in plans
-    assert len(results["performance"]) == len(cases.few_layers())
-    assert set(results["peak_tflops"]) == {"float32", "float32 (tf32)"}
+    arithmetics = {timings["arithmetic"]: len(timings["layers"]) for timings in results["performance"]}
+    assert arithmetics == {"float32": 2, "float32 (tf32)": 2}
     text = (tmp_path / "results.md").read_text()
     assert text.startswith("# The harness, tried out on the host: ")
     assert "checks passed" in text
 
 
+@pytest.mark.usefixtures("host_engine")
+def test_the_subset_shows_a_sanitizer_that_it_ran() -> None:
+    command = [sys.executable, str(HERE / "run.py"), "--host", "--only", "subset"]
+    assert sanitizer.result_of(command) == "passed"
+
+
 class Broken:
-    """An engine whose launches `harm` spoils: it is given the problem, the tensors and the workspace."""
+    """An engine whose calls `harm` spoils: it is given the problem, the tensors and, of launches, the workspace."""
 
     def __init__(self, sound: engine.Engine, harm) -> None:
         self._sound, self._harm = sound, harm
@@ -249,6 +362,11 @@ class Broken:
     def launch(self, problem, choice, tensors, workspace) -> None:
         self._sound.launch(problem, choice, tensors, workspace)
         self._harm(problem, tensors, workspace)
+
+    def compute(self, problem, tensors, allocate, **settings) -> str:
+        ran = self._sound.compute(problem, tensors, allocate, **settings)
+        self._harm(problem, tensors, None)
+        return ran
 
 
 def _write(address: int, value: float) -> None:
@@ -292,6 +410,73 @@ def test_a_lost_device_ends_the_checks(host_engine: engine.Engine) -> None:
     problem = make_problem("float32", batch=2, size=(5, 5), filter_size=(3, 3), group_channels=(4, 4))
     with pytest.raises(correctness.DeviceLostError, match="an illegal memory access was encountered: float32 NHWC"):
         list(correctness.check_problem(host_engine, Lost(), problem))
+
+
+def _refuse_8_channels(problem, *_) -> None:
+    if problem.out_channels == 8:
+        raise engine.EngineError("out of order\nsince yesterday")
+
+
+def test_a_layer_that_fails_leaves_the_others_their_times(host_engine: engine.Engine, tmp_path: pathlib.Path) -> None:
+    import device
+    import stages
+
+    broken = Broken(host_engine, _refuse_8_channels)
+    assert stages.run_all(broken, device.Host(), pathlib.Path(), tmp_path, "performance", print) == 1
+    for timings in json.loads((tmp_path / "results.json").read_text())["performance"]:
+        assert timings["failures"] == {"7x7 16->8 3x3/1": "out of order"}
+        assert [layer["layer"] for layer in timings["layers"]] == ["7x7 16->24 3x3/1"]
+
+
+def test_a_result_that_is_not_finite_fails(host_engine: engine.Engine) -> None:
+    import device
+    import performance
+
+    broken = Broken(host_engine, lambda problem, tensors, _: _write(tensors.filter_backprop, float("nan")))
+    timings = performance.measure(broken, device.Host(), cases.few_networks()[0], print)
+    assert timings.failed
+    assert [layer.difference for layer in timings.layers] == [None, None]
+    json.dumps(dataclasses.asdict(timings), allow_nan=False)
+
+
+def test_a_lost_device_ends_the_timings(host_engine: engine.Engine, tmp_path: pathlib.Path) -> None:
+    import device
+    import stages
+
+    class Lost(device.Host):
+        lost = False
+
+        def synchronize(self) -> None:
+            if self.lost:
+                raise RuntimeError("an illegal memory access was encountered")
+
+    losing = Lost()
+
+    def lose(*_) -> None:
+        losing.lost = True
+        losing.synchronize()
+
+    assert stages.run_all(Broken(host_engine, lose), losing, pathlib.Path(), tmp_path, "performance", print) == 1
+    (timings,) = json.loads((tmp_path / "results.json").read_text())["performance"]
+    assert timings["failures"] == {"7x7 16->8 3x3/1": "an illegal memory access was encountered"}
+    assert timings["layers"] == []
+
+
+def test_no_memory_for_a_workspace_is_an_error_of_the_engine(
+    host_engine: engine.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import device
+
+    problem = make_problem("float32", batch=2, size=(5, 5), filter_size=(3, 3), group_channels=(4, 4))
+    tensors = device.DeviceProblem(problem, device.Host())
+    out = tensors.empty_result()
+
+    def refuse(*_, **__) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(device.torch, "empty", refuse)
+    with pytest.raises(engine.EngineError, match="no device memory for a workspace"):
+        tensors.compute(host_engine, out, allow_tf32=False, use_cudnn=False)
 
 
 def test_longer_sums_may_err_more(host_engine: engine.Engine) -> None:

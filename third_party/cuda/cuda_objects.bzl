@@ -15,7 +15,7 @@ def _cuda_objects_impl(ctx):
     system = depset(transitive = [each.system_includes for each in contexts] + [each.includes for each in contexts])
     headers = depset(transitive = [each.headers for each in contexts])
 
-    # Drivers translate PTX for every newer device.
+    # Drivers as new as the toolkit translate PTX for every newer device.
     ptx = _TENSOR_CORES if ctx.attr.needs_tensor_cores else OLDEST
     architectures = [each for each in ARCHITECTURES if each >= _TENSOR_CORES or not ctx.attr.needs_tensor_cores]
     objects = []

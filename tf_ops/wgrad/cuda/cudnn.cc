@@ -16,7 +16,9 @@ constexpr size_t kMaxAlgorithmBytes = size_t{1} << 30;
 
 Status Check(const Functions& cudnn, Result result, const char* what) {
   if (result == kSuccess) return Status();
-  return Status(Code::kInternal, std::string("cuDNN: ") + what + ": " + cudnn.GetErrorString(result));
+  const bool memory = result == kHostAllocationFailed || result == kDeviceAllocationFailed;
+  return Status(memory ? Code::kResourceExhausted : Code::kInternal,
+                std::string("cuDNN: ") + what + ": " + cudnn.GetErrorString(result));
 }
 
 // Handles live as long as the process. A handle serves one thread at a time, so the lock is held while it is in use.
@@ -127,7 +129,7 @@ int64_t FilterBytes(const Problem& p) { return CeilDiv(FilterElements(p) * Eleme
 
 }  // namespace
 
-std::string WhyNot(const Problem& p) {
+std::string WhyNot(const Problem& p, const Options& options) {
   constexpr int64_t kLimit = std::numeric_limits<int32_t>::max();
   if (std::max({InputElements(p), OutputElements(p), FilterElements(p), p.stride_height, p.stride_width,
                 p.dilation_height, p.dilation_width, p.pad_top, p.pad_left}) > kLimit) {
@@ -137,33 +139,44 @@ std::string WhyNot(const Problem& p) {
       !Symmetric(p.in_width, p.filter_width, p.out_width, p.stride_width, p.dilation_width, p.pad_left)) {
     return "the padding differs between two sides";
   }
+  // How long its chains of sums are it does not say, so all pixels may be one. Half, bfloat16 and tf32 have bounds that
+  // are hundreds of times as wide.
+  const bool in_full = p.dtype == DataType::kFloat64 || (p.dtype == DataType::kFloat32 && !options.allow_tf32);
+  const int64_t longest = MaxChainPixels(Math::kSimt, p.dtype);
+  if (in_full && Pixels(p) > longest) {
+    return "a chain of " + std::to_string(Pixels(p)) + " pixels is longer than the " + std::to_string(longest) +
+           " that accuracy allows";
+  }
   return "";
 }
 
-std::vector<CudnnPlan> Plans(const Functions& cudnn, const Problem& problem, const Options& options, int ordinal) {
+Status Plans(const Functions& cudnn, const Problem& problem, const Options& options, int ordinal,
+             std::vector<CudnnPlan>* plans) {
   DeviceHandle& device = HandleOf(ordinal);
   const std::lock_guard<std::mutex> lock(device.mutex);
   Descriptors descriptors(cudnn);
   const int math = MathOf(problem.dtype, options);
-  if (!CreateOnce(cudnn, &device).ok() || !descriptors.Fill(problem, math).ok()) return {};
+  Status status = CreateOnce(cudnn, &device);
+  if (status.ok()) status = descriptors.Fill(problem, math);
+  if (!status.ok()) return status;
   AlgorithmPerformance suggestions[kAlgorithms];
   int count = 0;
-  if (cudnn.GetConvolutionBackwardFilterAlgorithm_v7(device.handle, descriptors.x(), descriptors.dy(),
-                                                     descriptors.convolution(), descriptors.dw(), kAlgorithms, &count,
-                                                     suggestions) != kSuccess) {
-    return {};
-  }
-  std::vector<CudnnPlan> plans;
+  status = Check(cudnn,
+                 cudnn.GetConvolutionBackwardFilterAlgorithm_v7(device.handle, descriptors.x(), descriptors.dy(),
+                                                                descriptors.convolution(), descriptors.dw(),
+                                                                kAlgorithms, &count, suggestions),
+                 "cudnnGetConvolutionBackwardFilterAlgorithm_v7");
+  if (!status.ok()) return status;
   for (int i = 0; i < count; ++i) {
     const AlgorithmPerformance& each = suggestions[i];
     const bool exact = each.algorithm == kAlgorithm1 && each.determinism == kDeterministic;
     // Where tf32 is off, a suggestion with another kind of arithmetic would bring it back.
     const bool allowed = options.allow_tf32 || problem.dtype != DataType::kFloat32 || each.math == kFmaMath;
     if (each.status == kSuccess && exact && allowed && each.memory <= kMaxAlgorithmBytes) {
-      plans.push_back({each.algorithm, each.math, static_cast<int64_t>(each.memory)});
+      plans->push_back({each.algorithm, each.math, static_cast<int64_t>(each.memory)});
     }
   }
-  return plans;
+  return Status();
 }
 
 int64_t WorkspaceBytes(const Problem& problem, const CudnnPlan& plan) {

@@ -20,12 +20,13 @@ struct CudnnPlan {
 };
 
 // Why cuDNN does not take the problem, or an empty string.
-std::string WhyNot(const Problem& problem);
+std::string WhyNot(const Problem& problem, const Options& options);
 
-// cuDNN's suggestions for a problem that WhyNot lets through, best first; may be empty. Not its FFT and Winograd
-// algorithms, whose float32 error is not bounded as the contract asks, nor those that add with atomics, which round
-// half more than once.
-std::vector<CudnnPlan> Plans(const Functions& cudnn, const Problem& problem, const Options& options, int ordinal);
+// Appends cuDNN's suggestions for a problem that WhyNot lets through, best first; there may be none. Not its FFT and
+// Winograd algorithms, whose float32 error is not bounded as the contract asks, nor those that add with atomics, which
+// round half more than once.
+Status Plans(const Functions& cudnn, const Problem& problem, const Options& options, int ordinal,
+             std::vector<CudnnPlan>* plans);
 
 // The workspace that Launch needs: cuDNN's, and room for dW in its own layout.
 int64_t WorkspaceBytes(const Problem& problem, const CudnnPlan& plan);

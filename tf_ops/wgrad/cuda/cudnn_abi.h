@@ -13,7 +13,7 @@ using FilterDescriptor = struct FilterObject*;
 using ConvolutionDescriptor = struct ConvolutionObject*;
 using Result = int;
 
-inline constexpr Result kSuccess = 0;
+inline constexpr Result kSuccess = 0, kHostAllocationFailed = 4003, kDeviceAllocationFailed = 4004;
 inline constexpr int kCrossCorrelation = 1;
 inline constexpr int kFormatNchw = 0, kFormatNhwc = 1;
 inline constexpr int kFloat = 0, kDouble = 1, kHalf = 2, kBFloat16 = 9;

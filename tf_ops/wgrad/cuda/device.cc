@@ -2,6 +2,7 @@
 
 #include "tf_ops/wgrad/cuda/error.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
+#include "tf_ops/wgrad/cuda/plan.h"
 
 namespace wgrad::cuda {
 
@@ -16,7 +17,7 @@ Status QueryDevice(Device* device, int* ordinal) {
   query(cudaDevAttrComputeCapabilityMinor, &minor);
   query(cudaDevAttrMultiProcessorCount, &device->multiprocessors);
   device->compute_capability = 10 * major + minor;
-  return status;
+  return status.ok() ? CheckDevice(*device, WGRAD_CUDA_OLDEST) : status;
 }
 
 bool IsCaptured(Stream stream) {

@@ -8,7 +8,7 @@
 
 namespace wgrad::cuda {
 
-// The calling thread's current device, and its number.
+// The calling thread's current device, and its number. An error where the build has no code that it runs.
 Status QueryDevice(Device* device, int* ordinal);
 
 // Whether `stream` is being captured into a graph. Then nothing has a time, and asking for one would end the capture.

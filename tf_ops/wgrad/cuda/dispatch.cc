@@ -6,6 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -52,14 +54,21 @@ void CollectTimes(Entry* entry) {
   }
 }
 
+void ReportNoCudnn(const Settings& settings, const std::string& why_not) {
+  static std::mutex mutex;
+  static auto* const reported = new std::set<std::string>();
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (reported->insert(why_not).second) settings.report_no_cudnn(why_not);
+}
+
 const cudnn::Functions* CudnnLibrary(const Settings& settings) {
   std::string why_not;
   const cudnn::Functions* library = cudnn::Library(settings.cudnn_folder, &why_not);
-  static std::once_flag reported;
-  if (library == nullptr) std::call_once(reported, [&] { settings.report_no_cudnn(why_not); });
+  if (library == nullptr) ReportNoCudnn(settings, why_not);
   return library;
 }
 
+// nullptr where cuDNN is short of memory, so that a later call asks it again.
 std::unique_ptr<Entry> MakeEntry(const Problem& problem, const Settings& settings, const Options& options,
                                  const Device& device, int ordinal) {
   std::vector<Candidate> candidates;
@@ -67,13 +76,15 @@ std::unique_ptr<Entry> MakeEntry(const Problem& problem, const Settings& setting
   const cudnn::Functions* library = nullptr;
   if (settings.deterministic) {
     candidates.resize(1);
-  } else if (settings.use_cudnn && cudnn::WhyNot(problem).empty() && options.pointer_alignment % kCudnnAlignment == 0 &&
-             candidates[0].own.method != Method::kZeros) {
+  } else if (settings.use_cudnn && cudnn::WhyNot(problem, options).empty() &&
+             options.pointer_alignment % kCudnnAlignment == 0 && candidates[0].own.method != Method::kZeros) {
     library = CudnnLibrary(settings);
     if (library != nullptr) {
-      for (const cudnn::CudnnPlan& plan : cudnn::Plans(*library, problem, options, ordinal)) {
-        candidates.push_back({Plan(), plan});
-      }
+      std::vector<cudnn::CudnnPlan> plans;
+      const Status status = cudnn::Plans(*library, problem, options, ordinal, &plans);
+      if (status.code() == Code::kResourceExhausted) return nullptr;
+      if (!status.ok()) ReportNoCudnn(settings, status.message());
+      for (const cudnn::CudnnPlan& plan : plans) candidates.push_back({Plan(), plan});
     }
   }
   return std::make_unique<Entry>(library, std::move(candidates));
@@ -92,7 +103,7 @@ Key KeyOf(const Problem& problem, const Settings& settings, const Options& optio
   return key;
 }
 
-// nullptr where there is none yet and none may be made.
+// nullptr where there is none yet and none may or can be made.
 Entry* FindEntry(const Problem& problem, const Settings& settings, const Options& options, const Device& device,
                  int ordinal, bool may_make) {
   static std::mutex mutex;

@@ -20,7 +20,7 @@ struct Settings {
   bool deterministic = false;  // the same kernel in every call: nothing is measured, and cuDNN is left alone
   std::optional<Method> only;  // this method or an error
   std::string cudnn_folder;    // where libcudnn.so.9 may be
-  // Told once in a process, where cuDNN is asked for and cannot be had, why.
+  // Told why, where cuDNN is asked for and cannot be had: each reason once in a process.
   std::function<void(const std::string& why_not)> report_no_cudnn;
 };
 

@@ -173,7 +173,16 @@ struct SlicesKernel {
   }
 };
 
-// Computes the elements of the filter gradient again that are not finite.
+// Whether zeros put in for the padding, or operands rounded to tf32, may have made `value`: zero times Inf is NaN, and
+// tf32, for float32 alone, makes Inf of its largest numbers. Inf in half is none of this: a finite sum overflowed when
+// it was rounded, as happens all the time under loss scaling, or the definition has it.
+template <typename T>
+WGRAD_DEVICE bool IsSuspect(T value) {
+  const Accumulator<T> wide = Widen(value);
+  return std::is_same_v<T, float> ? !IsFinite(value) : wide != wide;
+}
+
+// Computes the suspect elements of the filter gradient again.
 template <typename T>
 struct RepairKernel {
   using Shared = general::Shared<T>;
@@ -187,17 +196,17 @@ struct RepairKernel {
 
   WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
     const Tile tile = TileAt(p, block);
-    const bool finite = AllThreads([&](int thread) {
+    const bool sound = AllThreads([&](int thread) {
       bool mine = true;
-      VisitSums(p, tile, thread, [&](int, int, int64_t index) { mine = mine && IsFinite(filter_backprop[index]); });
+      VisitSums(p, tile, thread, [&](int, int, int64_t index) { mine = mine && !IsSuspect(filter_backprop[index]); });
       return mine;
     });
-    if (finite) return;
+    if (sound) return;
     PerThread<Thread<T>> states;
     SumTile(p, tile, {0, Pixels(p)}, input, out_backprop, shared, &states);
     ForEachThread([&](int thread) {
       VisitSums(p, tile, thread, [&](int i, int j, int64_t index) {
-        if (!IsFinite(filter_backprop[index])) filter_backprop[index] = Round<T>(states[thread].total[i][j]);
+        if (IsSuspect(filter_backprop[index])) filter_backprop[index] = Round<T>(states[thread].total[i][j]);
       });
     });
   }

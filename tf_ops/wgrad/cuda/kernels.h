@@ -38,7 +38,8 @@ Status LaunchGeneral(const Problem& problem, const void* input, const void* out_
 
 Status LaunchZeros(void* target, int64_t bytes, Stream stream);
 
-// Computes again, by the definition, the elements of `filter_backprop` that are not finite.
+// Computes again, by the definition, the elements of `filter_backprop` that zeros for the padding or rounding to tf32
+// may have spoiled: NaN, and Inf in float32.
 Status LaunchRepair(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
                     Stream stream);
 

@@ -23,16 +23,7 @@ constexpr int64_t kMaxGemmGroups = 32;       // each is a launch of its own
 constexpr int64_t kMinGemmChannels = 16;     // of a group: an eighth of the smallest tile's area, in and out
 constexpr int64_t kMaxThinChannels = 32;
 
-// Pixels in one slice, for the sake of accuracy. A float32 sum of n terms has a relative error of about 2.6e-8 *
-// sqrt(n / 2), which for 2048 is 0.8e-6 of the 1.5e-6 allowed. Tensor cores truncate where they add, which loses about
-// n / 16 * 2^-25: for 16384 that is 3e-5, against the 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192
-// stay under 4e-15.
-int64_t MaxSlicePixels(Math math, DataType dtype) {
-  if (math == Math::kTensorCore || math == Math::kTf32) return 16384;
-  return dtype == DataType::kFloat64 ? 8192 : 2048;
-}
-
-// The same for the kernels that gather, whose threads add up chains of 512 pixels: 2048 such chains.
+// Pixels in one slice of the kernels that gather, whose threads add up chains of 512: 2048 such chains.
 constexpr int64_t kMaxGatheredPixels = int64_t{1} << 20;
 
 int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
@@ -97,7 +88,7 @@ double Cycles(const Problem& p, const Instance& instance, int64_t slices, int64_
 std::string WhyNot(const Problem& p, const Instance& instance, const Device& device, const Options& options) {
   std::ostringstream reason;
   const int64_t row_tiles = CeilDiv(FilterRows(p), instance.tile_n);
-  const int64_t image_slices = CeilDiv(p.out_height * p.out_width, MaxSlicePixels(instance.math, p.dtype));
+  const int64_t image_slices = CeilDiv(p.out_height * p.out_width, MaxChainPixels(instance.math, p.dtype));
   const int64_t alignment_bytes = instance.alignment * ElementSize(p.dtype);
   if (device.compute_capability < instance.min_compute_capability) {
     reason << "needs compute capability " << instance.min_compute_capability / 10.0 << ", the device has "
@@ -135,7 +126,7 @@ struct Split {
 // likes best among those that fill the device one to four times.
 Split BestSplit(const Problem& p, const Instance& instance, const Device& device) {
   const int64_t image_pixels = p.out_height * p.out_width;
-  const int64_t max_pixels = MaxSlicePixels(instance.math, p.dtype);
+  const int64_t max_pixels = MaxChainPixels(instance.math, p.dtype);
   const int64_t memory_slices =
       std::clamp<int64_t>(kSliceBytes / (FilterElements(p) * SumBytes(p.dtype)), 1, MostSlices(p, instance));
   const int64_t images = std::min({p.batch, kTensorBytes / LargestImageBytes(p), kCoordinateLimit / image_pixels,
@@ -244,6 +235,23 @@ Plan Zeros() {
 }
 
 }  // namespace
+
+Status CheckDevice(const Device& device, int oldest) {
+  if (device.compute_capability >= oldest) return Status();
+  std::ostringstream message;
+  message << "this build has code for compute capability " << oldest / 10.0 << " and newer, the device has "
+          << device.compute_capability / 10.0
+          << ": build for it, with a CUDA toolkit that can (CUDA 12 can from 5.0 on), or use the CPU";
+  return Status(Code::kUnimplemented, message.str());
+}
+
+// A float32 sum of n terms has a relative error of about 2.6e-8 * sqrt(n / 2), which for 2048 is 0.8e-6 of the 1.5e-6
+// allowed. Tensor cores truncate where they add, which loses about n / 16 * 2^-25: for 16384 that is 3e-5, against the
+// 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192 stay under 4e-15.
+int64_t MaxChainPixels(Math math, DataType dtype) {
+  if (math == Math::kTensorCore || math == Math::kTf32) return 16384;
+  return dtype == DataType::kFloat64 ? 8192 : 2048;
+}
 
 bool ReadsPadding(const Problem& p) {
   const int64_t bottom = (p.out_height - 1) * p.stride_height + (p.filter_height - 1) * p.dilation_height - p.pad_top;

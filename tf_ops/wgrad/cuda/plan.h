@@ -7,6 +7,7 @@
 
 #include "tf_ops/wgrad/cuda/instances.h"
 #include "tf_ops/wgrad/problem.h"
+#include "tf_ops/wgrad/status.h"
 
 namespace wgrad::cuda {
 
@@ -29,7 +30,7 @@ struct Plan {
   InstanceId instance = {};      // of the implicit GEMM
   int64_t slices = 1;            // split-K slices in a round
   int64_t images_per_round = 0;  // a round computes these images' slices and adds them to the rounds' before
-  bool repair = false;           // compute elements that are not finite again, by the definition
+  bool repair = false;           // compute again, by the definition, what zeros for padding or tf32 may have spoiled
   std::string reason;
 };
 
@@ -37,6 +38,13 @@ struct Declined {
   std::string candidate;  // a method's or an instance's name
   std::string reason;
 };
+
+// An error where the device is older than `oldest`, the compute capability of the oldest code in the build: no kernel
+// of it would start.
+Status CheckDevice(const Device& device, int oldest);
+
+// The most pixels in one chain of sums that accuracy allows.
+int64_t MaxChainPixels(Math math, DataType dtype);
 
 // At least one plan: the first is what runs without measuring, the others are worth measuring against it.
 std::vector<Plan> MakePlans(const Problem& problem, const Device& device, const Options& options,

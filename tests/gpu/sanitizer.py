@@ -1,0 +1,72 @@
+"""compute-sanitizer: each of its tools over a subset of the checks, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from engine import EngineError, find_nvcc
+
+_TOOLS = ("memcheck", "racecheck")
+_SECONDS = 1200
+FAILED = "FAILED"  # what the result of a tool begins with then
+
+# What the subset prints at its end: a tool finds nothing either in a process that checks nothing.
+SUBSET_RAN = "subset: {} checks"
+_SOME_CHECKS = re.compile(SUBSET_RAN.format(r"[1-9]\d*"))
+
+
+def _find() -> str | None:
+    on_path = shutil.which("compute-sanitizer")
+    if on_path:
+        return on_path
+    try:
+        beside_nvcc = find_nvcc().parent / "compute-sanitizer"
+    except EngineError:
+        return None
+    return str(beside_nvcc) if beside_nvcc.exists() else None
+
+
+def result_of(command: Sequence[str], seconds: float = _SECONDS) -> str:
+    """Runs one tool over the subset: "passed", or what it ran into."""
+    # The caching allocator would hide accesses between two of its tensors.
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return f"{FAILED}: not finished after {seconds} s"
+        finally:
+            # The launcher alone would leave the process that it watches on the device.
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode == 0 and _SOME_CHECKS.search(stdout):
+        return "passed"
+    why = f"exit status {process.returncode}" if process.returncode else "it checked nothing"
+    return f"{FAILED}: {why}\n\n```\n{stdout[-4000:]}\n{stderr[-2000:]}\n```"
+
+
+def run_all(library: pathlib.Path, report: Callable[[str], None]) -> dict[str, str]:
+    """The result of each tool."""
+    program = _find()
+    if program is None:
+        return dict.fromkeys(_TOOLS, "not run: no compute-sanitizer found")
+    script = str(pathlib.Path(__file__).with_name("run.py"))
+    results = {}
+    for tool in _TOOLS:
+        report(f"compute-sanitizer {tool}")
+        # PyTorch asks the driver for functions that it may lack, and takes the error for an answer.
+        options = ["--tool", tool, "--report-api-errors", "no", "--error-exitcode", "99"]
+        results[tool] = result_of(
+            [program, *options, sys.executable, script, "--library", str(library), "--only", "subset"]
+        )
+    return results
