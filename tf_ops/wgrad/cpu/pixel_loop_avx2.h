@@ -27,26 +27,23 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
   // is `ahead` of the pointers, as far as A is not indexed.
   asm volatile(
       R"asm(
+      .macro wgrad_multiply type, a, sum0, sum1, sum2
+        vbroadcasts\type \a, %%ymm3
+        vfmadd231p\type %%ymm0, %%ymm3, \sum0
+        .ifnb \sum1
+          vfmadd231p\type %%ymm1, %%ymm3, \sum1
+        .endif
+        .ifnb \sum2
+          vfmadd231p\type %%ymm2, %%ymm3, \sum2
+        .endif
+      .endm
+
       .macro wgrad_row i, a, sum0, sum1, sum2
         .if \i < %c[rows]
           .if %c[size] == 4
-            vbroadcastss 4*\i\a, %%ymm3
-            vfmadd231ps %%ymm0, %%ymm3, \sum0
-            .ifnb \sum1
-              vfmadd231ps %%ymm1, %%ymm3, \sum1
-            .endif
-            .ifnb \sum2
-              vfmadd231ps %%ymm2, %%ymm3, \sum2
-            .endif
+            wgrad_multiply s, "4*\i\a", \sum0, \sum1, \sum2
           .else
-            vbroadcastsd 8*\i\a, %%ymm3
-            vfmadd231pd %%ymm0, %%ymm3, \sum0
-            .ifnb \sum1
-              vfmadd231pd %%ymm1, %%ymm3, \sum1
-            .endif
-            .ifnb \sum2
-              vfmadd231pd %%ymm2, %%ymm3, \sum2
-            .endif
+            wgrad_multiply d, "8*\i\a", \sum0, \sum1, \sum2
           .endif
         .endif
       .endm
@@ -132,6 +129,7 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
         dec %[depth]
         jnz 3b
       4:
+      .purgem wgrad_multiply
       .purgem wgrad_row
       .purgem wgrad_product
       .purgem wgrad_pixel
