@@ -62,6 +62,8 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(2, 10, 37, 37, 7, 2, 1, 3, 37),    // depthwise, the widest window of stride 2
       Square(2, 10, 24, 24, 5, 2, 1, 0, 24),    // depthwise of stride 2, pixels at the end that no output sees
       Square(2, 14, 24, 24, 3, 2, 1, 1, 24),    // depthwise of stride 2
+      Square(2, 60, 97, 97, 3, 1, 1, 1, 97),    // depthwise, enough of it to read whole rows ahead
+      Square(2, 75, 97, 97, 5, 2, 1, 2, 97),    // depthwise of stride 2, whole rows
       Square(1, 12, 19, 19, 9, 1, 1, 4, 19),    // depthwise, wider than a window
       Square(3, 1, 16, 16, 5, 1, 1, 2, 16),     // depthwise, one pixel
       Square(2, 9, 24, 24, 4, 1, 1, 0, 24),     // depthwise without padding

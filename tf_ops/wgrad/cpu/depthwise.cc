@@ -16,7 +16,10 @@ constexpr int64_t kMaxPixels = 256, kMaxRows = 256;
 
 // So many output pixels are summed in registers with one window, row after row, that a line of each and of what they
 // see stays in the first-level cache: 7 x 7 maps gain 25 % over single rows, 14 x 14 maps lose 13 % with twice as many.
-constexpr int64_t kWindowPixels = 48;
+int64_t WindowRows(const Problem& p) {
+  constexpr int64_t kWindowPixels = 48;
+  return std::clamp<int64_t>(kWindowPixels / p.out_width, 1, p.out_height);
+}
 
 int64_t Taps(const Problem& p) { return p.filter_height * p.filter_width; }
 
@@ -107,7 +110,7 @@ class Task {
     int64_t count = 1;
     if (plan_.windows) {
       const int64_t same_image = std::min(end - row, p_.out_height - row % p_.out_height);
-      const int64_t most = std::min(same_image, kWindowPixels / p_.out_width);
+      const int64_t most = std::min(same_image, WindowRows(p_));
       while (count < most && RowsSeen(row + count) == seen) ++count;
     }
     if (seen.begin == seen.end) return count;
@@ -139,8 +142,9 @@ class Task {
     for (int64_t ow = 0; ow < p_.out_width; ow += kMaxPixels) {
       const int64_t first_column = ow * p_.stride_width - p_.pad_left;
       const int64_t inside_begin = std::max<int64_t>(0, -first_column);
-      const PixelWindow window = {rows, output_rows, std::min(kMaxPixels, p_.out_width - ow), inside_begin,
-                                  std::max(inside_begin, p_.in_width - first_column)};
+      const PixelWindow window = {rows,         plan_.whole_rows,
+                                  output_rows,  std::min(kMaxPixels, p_.out_width - ow),
+                                  inside_begin, std::max(inside_begin, p_.in_width - first_column)};
       kernel(window, Input(x_pixel + ow * p_.stride_width), OutBackprop(dy_pixel + ow),
              sums_ + kh * rows.sum_row_stride);
     }
@@ -199,14 +203,24 @@ void PlanDepthwise(const Problem& p, Plan* plan) {
   DepthwisePlan& d = plan->depthwise;
   d.windows = p.stride_width <= kMaxWindowStride && HasWindowKernel(p.filter_width) &&
               (p.dilation_width == 1 || p.filter_width == 1);
-  // Runs of 1 KiB of each pixel's channels keep the memory busy, and tasks that share out the channels need no partial
-  // sums. Of large images the rows that one output row reads would not stay in the second-level cache.
-  constexpr int64_t kRunBytes = 1024, kShortRunBytes = 256, kCacheBytes = 256 << 10, kLineBytes = 64;
+  constexpr int64_t kCacheBytes = 256 << 10, kLineBytes = 64;
   const int64_t element_size = ElementSize(p.dtype);
+  // Memory is read fastest in its own order, ahead of the processor into the second-level cache, which must hold what a
+  // window reads: 112 x 112 pixels gain 25 to 60 % over runs of channels, 14 x 14 pixels 10 %, and 7 x 7 pixels of 960
+  // channels, a window of 376 KiB, would lose 30 %. Less than 2 MiB come from a cache in any order (6 to 14 % lost).
+  constexpr int64_t kFewBytes = 2 << 20;
+  const int64_t window_rows = WindowRows(p);
+  const int64_t seen_rows = std::min(p.in_height, (window_rows - 1) * p.stride_height + p.filter_height);
+  const int64_t window_pixels = seen_rows * p.in_width + window_rows * p.out_width;
+  d.whole_rows = d.windows && window_pixels * p.out_channels * element_size <= kCacheBytes &&
+                 (InputElements(p) + OutputElements(p)) * element_size > kFewBytes;
+  // Otherwise runs of 1 KiB of each pixel's channels keep the memory busy, and tasks that share out the channels need
+  // no partial sums. Of large images the rows that one output row reads would not stay in the second-level cache.
+  constexpr int64_t kRunBytes = 1024, kShortRunBytes = 256;
   const int64_t pixels = std::min(p.filter_height, p.in_height) * p.in_width + p.out_width;
   const int64_t run_bytes = std::clamp(kCacheBytes / pixels, kShortRunBytes, kRunBytes);
-  d.column_block =
-      RoundUp(CeilDiv(p.out_channels, CeilDiv(p.out_channels * element_size, run_bytes)), kLineBytes / element_size);
+  const int64_t runs = d.whole_rows ? 1 : CeilDiv(p.out_channels * element_size, run_bytes);
+  d.column_block = RoundUp(CeilDiv(p.out_channels, runs), kLineBytes / element_size);
   d.column_tasks = std::max<int64_t>(1, p.out_channels / d.column_block);
   const int64_t output_rows = p.batch * p.out_height;
   const int64_t sum_bytes = FilterElements(p) * sum_size;

@@ -118,6 +118,7 @@ using RunKernel = void (*)(const PixelRun& run, const void* x, const void* dy, T
 // Neighbouring pixels of output rows that see X through the same rows of the filter, and the columns of X that lie in
 // the image, counted from the one that the first pixel sees through the filter's first column.
 struct PixelWindow : ChannelRows {
+  bool whole_rows;  // of the image: all of its channels
   int64_t output_rows;
   int64_t pixels;  // of each
   int64_t inside_begin, inside_end;

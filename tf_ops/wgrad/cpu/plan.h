@@ -70,6 +70,7 @@ struct WinogradPlan {
 // Blocking of the algorithm for depthwise problems, one channel and one filter to a group: row by row, in place.
 struct DepthwisePlan {
   bool windows;           // a pixel of X is loaded once for all columns of the filter, instead of for each
+  bool whole_rows;        // a task has all channels
   int64_t column_block;   // channels of one task; the last one also takes what is left
   int64_t rows_per_task;  // output rows, of all images
   int64_t column_tasks, depth_slices;
