@@ -28,7 +28,7 @@ that whatever slows the machine down slows all of them. A round also measures th
 multiply-adds in registers, in the arithmetic that suits the type best, on as many threads.
 
 - Before it is timed, an implementation runs for 10 ms: its threads are awake then, as they are in training.
-- Times are medians over the rounds. *x best peer* is how many times as fast as the fastest peer on that layer the
+- Times are medians over the rounds, of which there are as many as the time allows: *rounds*. *x best peer* is how many times as fast as the fastest peer on that layer the
   plugin is: the median of the rounds' own ratios. Geometric means are over the distinct layers; *network* is the
   ratio of sums in which each layer counts as often as the network has it.
 - GFLOP/s count the operations of the definition. Winograd's algorithm needs fewer, and nobody has to multiply by
@@ -72,6 +72,10 @@ def write(results: Results, folder: pathlib.Path, page: pathlib.Path | None) -> 
 def write_readme(results: Results, readme: pathlib.Path = README) -> None:
     """The means and the least of batch 8, on one thread and on all."""
     sections.write(readme, "benchmarks/report.py", _text(_brief(results)))
+
+
+def write_trainings_readme(results: TrainingResults, readme: pathlib.Path = README) -> None:
+    sections.write(readme, "benchmarks/training.py", _text(training_table(results.trainings)))
 
 
 def write_training(results: TrainingResults, folder: pathlib.Path) -> None:
@@ -166,6 +170,8 @@ def _brief(results: Results) -> Iterator[str]:
     rows = []
     for parts in grouped:
         title, dtype, *_ = _configuration_cells(parts[0])
+        if any(part.left_out for part in parts):
+            title += f" ({min(map(_count, parts))} layers)"
         ratios = [[layer.ratio for layer in part.layers if layer.ratio is not None] for part in parts]
         rows.append([title, dtype, *(_times(x) for of in ratios for x in (geometric_mean(of), min(of, default=None)))])
     yield from _table(header, rows)
@@ -209,13 +215,15 @@ def _comparison(parts: Sequence[ConfigurationResult]) -> Iterator[str]:
     for part in parts:
         threads = _threads(part)
         header += [f"GFLOP/s, {threads}", f"of peak, {threads}", f"x best peer, {threads}"]
+    header.append("rounds")
     by_name = [{layer.name: layer for layer in part.layers} for part in parts]
     rows = []
     for name in dict.fromkeys(name for layers in by_name for name in layers):
         found = [layers.get(name) for layers in by_name]
         any_layer = next(layer for layer in found if layer)
+        rounds = min(len(layer.timings["plugin"].seconds) for layer in found if layer)
         cells = ([_gflops(x), _percent(x.of_peak), _times(x.ratio)] if x else ["-"] * 3 for x in found)
-        rows.append([name, any_layer.shape, any_layer.algorithm, *itertools.chain.from_iterable(cells)])
+        rows.append([name, any_layer.shape, any_layer.algorithm, *itertools.chain.from_iterable(cells), str(rounds)])
     yield from _table(header, rows)
     yield ""
 
@@ -373,6 +381,7 @@ def main() -> None:
     results = Results.load(FOLDER / "results.json")
     write(results, FOLDER, PAGE)
     write_readme(results)
+    write_trainings_readme(TrainingResults.load(FOLDER / "training.json"))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     make bench-training ARGS="--model unet --seconds 20"
 
 Runs examples/train_resnet.py for each model in float32 and mixed_bfloat16, with and without XLA, each in a process of its
-own that may use all processors. Writes training.json and training.md into --output; docs/performance.md is generated from
-what is in benchmarks/results/.
+own that may use all processors. Writes training.json and training.md into --output, by default build/bench/, and for all
+trainings benchmarks/results/; what is there is shown by docs/performance.md and the README.
 """
 
 from __future__ import annotations
@@ -81,12 +81,19 @@ def _train(training: Training, options: argparse.Namespace) -> Training:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", choices=[*MODELS, *TINY], default=list(MODELS), help="default: all")
-    parser.add_argument("--policy", nargs="+", choices=POLICIES, default=POLICIES, help="default: both")
+    parser.add_argument("--model", nargs="+", choices=[*MODELS, *TINY], help="default: all")
+    parser.add_argument("--policy", nargs="+", choices=POLICIES, help="default: both")
     parser.add_argument("--steps", type=int, default=20, help="of each training, at most; default: 20")
-    parser.add_argument("--seconds", type=float, default=90.0, help="that the steps may take; default: 90")
-    parser.add_argument("--output", type=pathlib.Path, default=FOLDER, help="folder; default: benchmarks/results")
-    return parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=90.0, help="time for the steps of each; default: 90")
+    parser.add_argument(
+        "--output", type=pathlib.Path, help="folder; default: benchmarks/results for everything, otherwise build/bench"
+    )
+    options = parser.parse_args()
+    everything = not (options.model or options.policy)
+    options.output = options.output or (FOLDER if everything else report.ROOT / "build" / "bench")
+    options.model = options.model or list(MODELS)
+    options.policy = options.policy or POLICIES
+    return options
 
 
 if __name__ == "__main__":

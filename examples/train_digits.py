@@ -1,4 +1,4 @@
-"""Trains a small CNN on scikit-learn's handwritten digits, every filter gradient computed by this conv_backprop.
+"""Trains a small CNN on scikit-learn's handwritten digits, every filter gradient computed by this plugin.
 
 The same training runs twice, with this plugin's filter gradients and with TensorFlow's own, from the same weights and
 over the same batches. Saves a picture of both loss curves and of the learned filters.

@@ -76,8 +76,9 @@ def two_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "_PROBLEMS", check._PROBLEMS[-2:])
 
 
-def test_check_passes_and_restores_the_algorithm(two_problems: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_passes_and_restores_the_settings(two_problems: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check"]) == 0
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
     out = capsys.readouterr().out
     assert "checks passed" in out
     assert "depthwise" in out
@@ -89,8 +90,8 @@ def test_check_finds_a_wrong_result(
 ) -> None:
     right = Problem.filter_gradient
 
-    def wrong(problem: Problem, x: np.ndarray, dy: np.ndarray) -> tf.Tensor:
-        dw = right(problem, x, dy)
+    def wrong(problem: Problem, x: np.ndarray, w: tf.Tensor, dy: np.ndarray) -> tf.Tensor:
+        dw = right(problem, x, w, dy)
         return dw + tf.cast(1e-2, dw.dtype) if problem.dtype == "float64" else dw
 
     monkeypatch.setattr(Problem, "filter_gradient", wrong)
@@ -108,9 +109,9 @@ def test_check_finds_a_result_that_changes(
     right = Problem.filter_gradient
     calls = []
 
-    def unsteady(problem: Problem, x: np.ndarray, dy: np.ndarray) -> tf.Tensor:
+    def unsteady(problem: Problem, x: np.ndarray, w: tf.Tensor, dy: np.ndarray) -> tf.Tensor:
         calls.append(problem)
-        return right(problem, x, dy) * tf.constant(1 + 1e-15 * (len(calls) % 2), problem.dtype)
+        return right(problem, x, w, dy) * tf.constant(1 + 1e-15 * (len(calls) % 2), problem.dtype)
 
     monkeypatch.setattr(Problem, "filter_gradient", unsteady)
     assert cli.main(["check"]) == 1

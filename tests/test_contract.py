@@ -189,6 +189,15 @@ def test_large_gradients_that_meet_zeros_alone(strides, zeros, large, data_forma
         assert_within_contract(conv, x, dy, compute(conv, x, dy), dtype)
 
 
+@pytest.mark.parametrize("scale", [1e-11, 1e-13])
+def test_large_gradients_that_meet_zeros_alone_where_squares_underflow(scale):
+    conv = Convolution(4, (28, 28), 64, filters=64, padding="SAME")
+    x, dy = (a * np.float32(scale) for a in operands(conv, "float32"))
+    x[:, :, :14] = 0
+    dy[:, :, :13] *= 1000
+    assert_within_contract(conv, x, dy, compute(conv, x, dy), "float32")
+
+
 @pytest.mark.usefixtures("auto_afterwards")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("groups", [1, 32])

@@ -9,6 +9,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -190,7 +191,8 @@ def test_plan_for_one_algorithm() -> None:
         ({"data_format": "CHWN"}, "data_format must be one of NHWC, NCHW, got 'CHWN'"),
         ({"dtype": "int32"}, "dtype must be one of .*, got 'int32'"),
         ({"filter_shape": [3, 3, 2, 4]}, "2"),
-        ({"algorithm": "fastest"}, "fastest"),
+        ({"algorithm": "fastest"}, "algorithm must be one of auto, .*, got 'fastest'"),
+        ({"algorithm": 3}, "algorithm must be one of auto, .*, got 3"),
     ],
 )
 def test_plan_rejects(change, message: str) -> None:
@@ -203,6 +205,7 @@ def test_plan_rejects(change, message: str) -> None:
     ("change", "message"),
     [
         ({"strides": 1}, "strides must be integers, got 1"),
+        ({"explicit_paddings": 3}, "explicit_paddings must be integers, got 3"),
         ({"dilations": [1, 1.5, 1, 1]}, r"dilations must be integers, got \[1, 1.5, 1, 1\]"),
     ],
 )
@@ -240,6 +243,18 @@ def test_conv2d_takes_what_tf_nn_conv2d_takes(arguments) -> None:
     np.testing.assert_array_equal(plugin.conv2d(x, w, **arguments), tf.nn.conv2d(x, w, **arguments))
 
 
+@pytest.mark.parametrize("to_filters", [tf.Variable, tf.constant, lambda w: w])
+@pytest.mark.parametrize("to_images", [tf.constant, lambda x: x, lambda x: x.astype("float64")])
+def test_conv2d_takes_arrays(to_images: Callable, to_filters: Callable) -> None:
+    generator = np.random.default_rng(0)
+    x, w = (generator.standard_normal(shape).astype("float32") for shape in ([1, 4, 4, 2], [3, 3, 2, 1]))
+    images, filters = to_images(x), to_filters(w)
+    expected = tf.nn.conv2d(images, filters, 1, "SAME")
+    actual = plugin.conv2d(images, filters, 1, "SAME")
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected)
+
+
 def test_conv2d_in_nchw() -> None:
     generator = np.random.default_rng(0)
     x, w = generator.standard_normal([2, 7, 8, 4]), generator.standard_normal([3, 2, 2, 6])
@@ -256,6 +271,7 @@ def test_conv2d_in_nchw() -> None:
         ({"strides": [1, 1, 1], "padding": "SAME"}, r"strides must be 1, 2 or 4 integers, got \[1, 1, 1\]"),
         ({"strides": 1, "padding": "SAME", "dilations": []}, "dilations must be 1, 2 or 4 integers"),
         ({"strides": 1, "padding": "EXPLICIT"}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
+        ({"strides": 1, "padding": 1}, "padding must be 'SAME', 'VALID' or four pairs of integers, got 1"),
         ({"strides": 1, "padding": [1, 1, 1, 1]}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
         ({"strides": 1, "padding": [[0, 0], [1, 1]]}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
         ({"strides": 1, "padding": "SAME", "data_format": "HWCN"}, "data_format must be 'NHWC' or 'NCHW', got 'HWCN'"),

@@ -17,5 +17,5 @@ for candidate in bazel bazelisk bazel-4 .venv/bazelisk/node_modules/.bin/bazelis
     exit
   fi
 done
-echo "find_bazel: no Bazel 4 found; install one (Debian and Ubuntu: sudo apt-get install bazel-bootstrap), or set BAZEL" >&2
+echo "find_bazel: no Bazel 4 found; install Bazelisk (npm install -g @bazel/bazelisk), on Debian and Ubuntu bazel-bootstrap, or set BAZEL" >&2
 exit 1

@@ -19,17 +19,32 @@ def set_algorithm(name: str) -> None:
 
     Args:
         name: `"auto"` lets the planner choose for each problem (see `plan`). `"direct"`, `"winograd"`, `"depthwise"` and
-            `"reference"` force one; a problem that it cannot do is then an InvalidArgumentError that gives the reason.
+            `"reference"` force one; a problem that it cannot do is then an InvalidArgumentError that gives the reason. On a
+            GPU, `"direct"` leaves cuDNN out, `"depthwise"` and `"reference"` force kernels that are slower for most
+            problems, and `"winograd"` is an error.
 
     Raises:
         ValueError: If there is no such algorithm.
     """
-    if not isinstance(name, str) or not library.functions().wgrad_set_algorithm(name.encode()):
+    library.functions().wgrad_set_algorithm(encoded_algorithm(name))
+
+
+def encoded_algorithm(name: str) -> bytes:
+    """The name for C.
+
+    Raises:
+        ValueError: If there is no such algorithm.
+    """
+    if name not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {name!r}")
+    return name.encode()
 
 
 def get_algorithm() -> str:
-    """The name that was last given to `set_algorithm`, else that of TF_CONV_BACKPROP_ALGORITHM, else `"auto"`."""
+    """The name that was last given to `set_algorithm`, else that of TF_CONV_BACKPROP_ALGORITHM, else `"auto"`.
+
+    The environment's is given as it is: if it names no algorithm, filter gradients fail and say so.
+    """
     name: bytes = library.functions().wgrad_get_algorithm()
     return name.decode()
 

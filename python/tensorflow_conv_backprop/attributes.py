@@ -58,7 +58,7 @@ class ConvAttributes:
             if padding not in ("SAME", "VALID"):
                 raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
         else:
-            if [np.size(pair) for pair in padding] != [2, 2, 2, 2]:
+            if not np.iterable(padding) or [np.size(pair) for pair in padding] != [2, 2, 2, 2]:
                 raise ValueError(f"padding must be 'SAME', 'VALID' or four pairs of integers, got {padding!r}")
             explicit_paddings = integers("padding", [amount for pair in padding for amount in pair])
             padding = "EXPLICIT"

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from tensorflow_conv_backprop import adjoints
 from tensorflow_conv_backprop.attributes import ConvAttributes
+
+
+def _of_one_type(input: Any, filters: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both as tensors. What is none yet takes the type of the other if that is one, else filters take the images'."""
+    if tf.is_tensor(filters) and not tf.is_tensor(input):
+        w = tf.convert_to_tensor(filters)
+        return tf.convert_to_tensor(input, dtype_hint=w.dtype), w
+    x = tf.convert_to_tensor(input)
+    return x, tf.convert_to_tensor(filters, dtype_hint=x.dtype)
 
 
 @tf.__internal__.dispatch.add_dispatch_support
@@ -42,7 +52,8 @@ def conv2d(
         name: A name for the operation.
 
     Returns:
-        The convolved images, `batch_shape + [out_height, out_width, out_channels]` in NHWC, of the type of `input`.
+        The convolved images, `batch_shape + [out_height, out_width, out_channels]` in NHWC and
+        `batch_shape + [out_channels, out_height, out_width]` in NCHW, of the type of `input`.
 
     Raises:
         ValueError, TypeError: If an argument is not of a form described above.
@@ -50,8 +61,7 @@ def conv2d(
     """
     attributes = ConvAttributes.of_arguments(strides, padding, data_format, dilations)
     with tf.name_scope(name or "conv2d"):
-        x = tf.convert_to_tensor(input)
-        w = tf.convert_to_tensor(filters, dtype_hint=x.dtype)
+        x, w = _of_one_type(input, filters)
         if x.shape.rank is None or x.shape.rank < 5:
             return adjoints.differentiable_convolution(x, w, attributes)
         batch_shape, image_shape = tf.shape(x)[:-3], tf.shape(x)[-3:]

@@ -72,7 +72,7 @@ def check_tensorflow_version(built_for: str, running: str) -> None:
     minor = _minor(built_for)
     if _minor(running) != minor:
         # tensorflow, or tensorflow-cpu, which brings the same module
-        package = importlib.metadata.packages_distributions()["tensorflow"][0].replace("_", "-")
+        package = importlib.metadata.packages_distributions().get("tensorflow", ["tensorflow"])[0].replace("_", "-")
         raise ImportError(
             f"tensorflow-conv-backprop {_build_info.VERSION} was built for TensorFlow {minor} (with {built_for}), but "
             f"TensorFlow {running} is running. Install TensorFlow {minor} (pip install '{package}=={minor}.*'), or the "

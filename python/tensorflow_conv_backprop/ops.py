@@ -33,7 +33,7 @@ def conv2d_backprop_filter_v2(
     float64, and the sum is rounded once. The result does not depend on the number of threads.
 
     The convolution is grouped when the filter has fewer input channels than `input`:
-    `groups = in_channels // filter_in_channels`. Both gradients of this op are registered, to any order; for `filter`
+    `groups = in_channels // filter_in_channels`, which must divide `in_channels` and `out_channels`. Both gradients of this op are registered, to any order; for `filter`
     the gradient is `None`.
 
     >>> image = tf.constant([[1.0, 2.0, 3.0]])[..., tf.newaxis, tf.newaxis]  # 1 image, 3 x 1 pixels, 1 channel
@@ -49,7 +49,9 @@ def conv2d_backprop_filter_v2(
             `[filter_height, filter_width, in_channels / groups, out_channels]` in both data formats, and of the type of
             `input`. Its values are never read.
         out_backprop: The gradient for the output of the convolution, `[batch, out_height, out_width, out_channels]` in
-            NHWC and `[batch, out_channels, out_height, out_width]` in NCHW, of the type of `input`.
+            NHWC and `[batch, out_channels, out_height, out_width]` in NCHW, of the type of `input`. `out_height` is
+            `ceil(in_height / stride)` for `"SAME"`, otherwise
+            `floor((in_height + padding - (filter_height - 1) * dilation - 1) / stride) + 1`, and `out_width` likewise.
         strides: Four positive integers in the order of `data_format`; 1 for batch and channels.
         padding: `"SAME"`, `"VALID"` or `"EXPLICIT"`.
         use_cudnn_on_gpu: Whether cuDNN may be used on a GPU. On CPU it means nothing.
@@ -65,9 +67,13 @@ def conv2d_backprop_filter_v2(
 
     Raises:
         tf.errors.InvalidArgumentError: If a shape or an attribute is not as described above, or if they contradict each
-            other. The message names the dimension or the attribute and its value.
-        TypeError, ValueError: What TensorFlow itself finds wrong before the op is reached: tensors of different or other
-            types, an attribute that is no list of integers, shapes that are not of rank 4 while a graph is built.
+            other: the message names the dimension or the attribute and its value. Also if the algorithm of
+            `set_algorithm` cannot do it.
+        tf.errors.ResourceExhaustedError: If there is no memory for the result or the workspace.
+        tf.errors.UnimplementedError: If this build has no code for the GPU.
+        TypeError, ValueError: While a graph is built, in place of InvalidArgumentError for what TensorFlow itself finds:
+            tensors of different or other types, names that there are not, shapes that are not of rank 4. TypeError also
+            for an attribute that is no list of integers.
     """
     return tf.raw_ops.Conv2DBackpropFilterV2(
         input=input,

@@ -49,7 +49,8 @@ def patch_tensorflow() -> None:
     """From here on, the gradients of TensorFlow's 2-D convolutions use `Conv2DBackpropFilterV2`, in all threads.
 
     That covers `tf.nn.conv2d`, `tf.nn.convolution` and `tf.nn.conv2d_transpose`, and with them Keras's `Conv2D`,
-    `Conv2DTranspose` and the pointwise half of `SeparableConv2D`. The gradient for the input stays TensorFlow's wherever
+    `Conv2DTranspose` and the pointwise half of `SeparableConv2D`; also `tf.nn.conv1d`, `Conv1D` and `Conv1DTranspose`,
+    which are convolutions of images of one row. The gradient for the input stays TensorFlow's wherever
     TensorFlow has a kernel for it. Where it has none (on most CPUs: dilations, groups, NCHW) it is composed of
     convolutions that do run, so that such models train.
 

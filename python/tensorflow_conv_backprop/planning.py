@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tensorflow_conv_backprop import library
-from tensorflow_conv_backprop.algorithm import get_algorithm
+from tensorflow_conv_backprop.algorithm import encoded_algorithm
 from tensorflow_conv_backprop.attributes import integers
 
 # Positions are the values of DataType, Layout and Padding in tf_ops/wgrad/problem.h.
@@ -21,7 +21,7 @@ _PADDINGS = ("VALID", "SAME", "EXPLICIT")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The planner's choice for one configuration on this processor."""
+    """The planner's choice for one configuration, on the CPU."""
 
     algorithm: str
     """The algorithm that would run."""
@@ -63,7 +63,7 @@ def plan(
     dilations: Sequence[int] = (1, 1, 1, 1),
     algorithm: str | None = None,
 ) -> Plan:
-    """Says which algorithm `conv2d_backprop_filter_v2` would run on this processor, and why.
+    """Says which algorithm `conv2d_backprop_filter_v2` would run on the CPU, and why.
 
     >>> few_pixels = plan([1, 4, 4, 64], [3, 3, 64, 64], [1, 1, 1, 1], "SAME")
     >>> few_pixels.algorithm
@@ -80,29 +80,29 @@ def plan(
         explicit_paddings: As for `conv2d_backprop_filter_v2`.
         data_format: As for `conv2d_backprop_filter_v2`.
         dilations: As for `conv2d_backprop_filter_v2`.
-        algorithm: The algorithm to plan for instead of that of `get_algorithm`.
+        algorithm: The name to plan for instead of that of `get_algorithm`; see `set_algorithm`.
 
     Returns:
         The `Plan`; printed, it is a short text.
 
     Raises:
-        ValueError: If the op would reject the configuration, or the algorithm cannot do it.
+        ValueError: If the op would reject the configuration, or the algorithm cannot do it or is none.
         TypeError: If a shape or an attribute is no sequence of integers.
     """
+    pads = integers("explicit_paddings", explicit_paddings)
     request = library.Request(
         dtype=_position("dtype", tf.as_dtype(dtype), _DTYPES),
         layout=_position("data_format", data_format, _LAYOUTS),
         padding=_position("padding", padding, _PADDINGS),
-        num_explicit_paddings=len(explicit_paddings),
+        num_explicit_paddings=len(pads),
         input_shape=_integers("input_shape", input_shape, 4),
         filter_shape=_integers("filter_shape", filter_shape, 4),
         strides=_integers("strides", strides, 4),
         dilations=_integers("dilations", dilations, 4),
-        explicit_paddings=_integers("explicit_paddings", explicit_paddings, 8) if len(explicit_paddings) else (),
+        explicit_paddings=_integers("explicit_paddings", pads, 8) if pads else (),
     )
-    answer = library.parse(
-        library.functions().wgrad_plan(ctypes.byref(request), (algorithm or get_algorithm()).encode())
-    )
+    name = None if algorithm is None else encoded_algorithm(algorithm)
+    answer = library.parse(library.functions().wgrad_plan(ctypes.byref(request), name))
     if "error" in answer:
         raise ValueError(answer["error"])
     # Two ways to run an algorithm may be asked in turn; what the first declined is no news if the second runs.

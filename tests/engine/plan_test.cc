@@ -25,6 +25,11 @@ void TestChoice() {
   CHECK_EQ(Chosen(Square(8, 56, 64, 64, 3, 1, 1, 1, 1)), "winograd");
   CHECK_EQ(Chosen(Square(8, 7, 512, 512, 3, 1, 1, 1, 1)), "winograd");
   CHECK_EQ(Chosen(Square(2, 28, 256, 256, 3, 1, 2, 2, 1)), "winograd");
+  // Dilated so far that tiles of the phases are mostly empty, and turned into taps chunk by chunk: 1.2 and 1.6 times as
+  // slow as directly.
+  CHECK_EQ(Chosen(Square(8, 33, 2048, 256, 3, 1, 2, 2, 1)), "winograd");
+  CHECK_EQ(Chosen(Square(8, 33, 2048, 256, 3, 1, 6, 6, 1)), "direct");
+  CHECK_EQ(Chosen(Square(8, 33, 2048, 256, 3, 1, 12, 12, 1)), "direct");
   // Too few pixels to pay for the transforms.
   CHECK_EQ(Chosen(Square(1, 7, 64, 64, 3, 1, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)), "direct");
@@ -46,6 +51,10 @@ void TestChoice() {
   CHECK_TRUE(PlanOf(Square(8, 56, 32, 64, 3, 1, 1, 1, 32)).strips);
   CHECK_TRUE(PlanOf(Square(8, 56, 3, 3, 3, 1, 1, 1, 3)).strips);
   CHECK_EQ(Chosen(Square(8, 56, 3, 3, 3, 1, 1, 1, 3)), "depthwise");
+  // Whole rows where a cache holds a window, and none the tensors.
+  CHECK_TRUE(PlanOf(Square(8, 112, 96, 96, 3, 2, 1, 1, 96)).depthwise.whole_rows);
+  CHECK_TRUE(!PlanOf(Square(8, 7, 960, 960, 3, 1, 1, 1, 960)).depthwise.whole_rows);
+  CHECK_TRUE(!PlanOf(Square(1, 28, 192, 192, 3, 1, 1, 1, 192)).depthwise.whole_rows);
 
   // Strips for few channels, in or out.
   CHECK_TRUE(PlanOf(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)).strip_direct.fuse_columns);
@@ -153,6 +162,29 @@ void TestHuge() {
   CHECK_EQ(Chosen(wide), "direct");
   wide.out_channels = 32;  // in place
   CHECK_EQ(Chosen(wide), "depthwise");
+  // Strips whose bytes wrap around 2^64 to few, or to none.
+  Problem wraps = Square(1, 1, 4814534, 2, 1, 1, 1, 0, 2);
+  wraps.filter_height = 2;
+  wraps.dilation_height = wraps.pad_top = 65421;
+  wraps.stride_width = 922;
+  wraps.pad_left = 922000;
+  wraps.out_width = 1986;
+  CHECK_EQ(Chosen(wraps), "direct");
+  wraps = Square(1, 1, 1 << 28, 2, 1, 1, 1, 0, 2);
+  wraps.dtype = DataType::kFloat16;
+  wraps.filter_width = 2;
+  wraps.dilation_width = 3070;
+  wraps.stride_height = 1024;
+  wraps.stride_width = 1023;
+  wraps.out_width = 2048;
+  CHECK_EQ(Chosen(wraps), "direct");
+  // Next to nothing but padding, which a strip would have to hold.
+  Problem sparse = Square(1, 1, 2, 4, 1, 1, 1, 0, 2);
+  sparse.filter_width = 2;
+  sparse.dilation_width = 1000;
+  sparse.pad_top = 500000;
+  sparse.out_height = 1000000;
+  CHECK_EQ(Chosen(sparse), "direct");
   Problem beyond = Square(1, 1, 2, 2, 3, 1, 1, 1, 2);
   beyond.in_width = beyond.out_width = int64_t{1} << 57;
   beyond.stride_height = beyond.dilation_height = 101;

@@ -1,34 +1,17 @@
 #include "tf_ops/wgrad/c_api.h"
 
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "tf_ops/wgrad/cpu/algorithm.h"
 #include "tf_ops/wgrad/cpu/plan.h"
+#include "tf_ops/wgrad/json.h"
 #include "tf_ops/wgrad/problem.h"
 #include "tf_ops/wgrad/process_state.h"
 #include "tf_ops/wgrad/status.h"
 
 namespace wgrad {
 namespace {
-
-std::string JsonString(const std::string& text) {
-  std::string json = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      json += '\\';
-      json += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escaped[7];
-      std::snprintf(escaped, sizeof(escaped), "\\u%04x", c);
-      json += escaped;
-    } else {
-      json += c;
-    }
-  }
-  return json + '"';
-}
 
 Status ValidateEnumerator(const char* name, int32_t value, int32_t last) {
   if (value >= 0 && value <= last) return Status();
@@ -65,26 +48,23 @@ Status PlannedProblem(const WgradRequest& request, Problem* problem) {
                      problem);
 }
 
-std::string PlanJson(const WgradRequest& request, const std::string& algorithm_name) {
+std::string PlanJson(const WgradRequest& request, const char* name) {
   Algorithm algorithm;
-  Status status =
-      ParseAlgorithm(algorithm_name, &algorithm) ? Status() : InvalidArgument("unknown algorithm " + algorithm_name);
+  Status status;
+  if (name == nullptr) {
+    status = RequestedAlgorithm(&algorithm);
+  } else if (!ParseAlgorithm(name, &algorithm)) {
+    status = InvalidArgument(std::string("unknown algorithm ") + name);
+  }
   Problem problem;
   if (status.ok()) status = PlannedProblem(request, &problem);
-  if (status.ok()) {
-    Plan plan;
-    status = MakePlan(problem, algorithm, BestIsa(), &plan);
-  }
-  if (!status.ok()) return "{\"error\": " + JsonString(status.message()) + "}";
-  return ExplainPlan(problem, algorithm);
+  return status.ok() ? ExplainPlan(problem, algorithm) : JsonObject().Add("error", status.message()).str();
 }
 
 std::string RunCountsJson() {
-  std::string json;
-  for (const auto& [name, count] : RunCounts()) {
-    json += (json.empty() ? "" : ", ") + JsonString(name) + ": " + std::to_string(count);
-  }
-  return "{" + json + "}";
+  JsonObject counts;
+  for (const auto& [name, count] : RunCounts()) counts.Add(name, count);
+  return counts.str();
 }
 
 }  // namespace

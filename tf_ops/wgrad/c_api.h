@@ -24,7 +24,8 @@ typedef struct {
 } WgradRequest;
 
 // Each of these returns a JSON object as a string that stays valid until the same thread's next call of the same
-// function. wgrad_plan derives out_backprop's shape from the request; one that is invalid gives {"error": "..."}.
+// function. wgrad_plan derives out_backprop's shape from the request; one that is invalid gives {"error": "..."}. Its
+// algorithm may be null: the one that wgrad_get_algorithm names.
 WGRAD_EXPORT const char* wgrad_plan(const WgradRequest* request, const char* algorithm);
 WGRAD_EXPORT const char* wgrad_describe_cpu(void);
 // How often each algorithm has run in this process, on a GPU each kind of kernel: {"direct": 12, "winograd": 3, ...}.

@@ -62,7 +62,7 @@ inline int64_t FilterElements(const Problem& p) {
   return p.filter_height * p.filter_width * p.filter_channels * p.out_channels;
 }
 
-// True when there is nothing to sum, so that dW is all zeros; the engines are not called then.
+// True when there is nothing to sum, so that dW is all zeros; the CPU's engine is not called then.
 inline bool HasNoProducts(const Problem& p) { return InputElements(p) == 0 || OutputElements(p) == 0; }
 
 // Multiplications and additions of the direct algorithm, taps in the padding included.

@@ -25,7 +25,7 @@ class ArgumentError(Exception):
 
 class NamedProblem(NamedTuple):
     name: str
-    times: int  # that the model has it
+    occurrences: int
     problem: Problem
 
 

@@ -27,7 +27,7 @@ class Result:
     """Medians of one problem; `tensorflow_ms` is None where TensorFlow has no kernel."""
 
     name: str
-    times: int
+    occurrences: int
     algorithm: str
     gflop: float
     plugin_ms: float
@@ -65,13 +65,14 @@ def measure(named: NamedProblem, seconds: float) -> Result:
     """Runs both in turn for about `seconds`."""
     problem = named.problem
     x, dy = (tf.constant(values) for values in problem.data())
+    w = problem.filter()
     reset_run_counts()
     try:
-        problem.filter_gradient(x, dy)
+        problem.filter_gradient(x, w, dy)
     except tf.errors.OpError as error:  # of an algorithm that is forced, or of memory
         raise ArgumentError(f"{named.name}: {_without_node(error.message)}") from None
     (algorithm,) = (name for name, count in run_counts().items() if count)
-    functions = [lambda: problem.filter_gradient(x, dy)]
+    functions = [lambda: problem.filter_gradient(x, w, dy)]
     try:
         stock_filter_gradient(problem, x, dy)
         functions.append(lambda: stock_filter_gradient(problem, x, dy))
@@ -79,7 +80,12 @@ def measure(named: NamedProblem, seconds: float) -> Result:
         pass  # no kernel
     plugin_ms, *tensorflow_ms = interleaved_medians_ms(functions, seconds)
     return Result(
-        named.name, named.times, algorithm, problem.flops / 1e9, plugin_ms, tensorflow_ms[0] if tensorflow_ms else None
+        named.name,
+        named.occurrences,
+        algorithm,
+        problem.flops / 1e9,
+        plugin_ms,
+        tensorflow_ms[0] if tensorflow_ms else None,
     )
 
 
@@ -118,15 +124,22 @@ def _conditions(arguments: argparse.Namespace) -> dict[str, Any]:
         "data_format": arguments.data_format,
         "tensorflow": tf.version.VERSION,
         "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
-        "threads": len(os.sched_getaffinity(0)),
+        "threads": _threads(),
     }
+
+
+def _threads() -> int:
+    """Of an op on CPU: what was asked of TensorFlow, else one for each processor."""
+    variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
+    asked = tf.config.threading.get_intra_op_parallelism_threads() or (int(variable) if variable.isdigit() else 0)
+    return asked or len(os.sched_getaffinity(0))
 
 
 def _print(results: Sequence[Result]) -> None:
     rows = [
         (
             result.name,
-            str(result.times),
+            str(result.occurrences),
             result.algorithm,
             f"{result.plugin_ms:.2f}",
             f"{result.gflop / result.plugin_ms * 1e3:.0f}",
@@ -135,8 +148,10 @@ def _print(results: Sequence[Result]) -> None:
         )
         for result in results
     ]
-    print_table(["problem", "times", "algorithm", "plugin ms", "GFLOP/s", "TensorFlow", "speedup"], rows)
-    both = [(r.times * r.plugin_ms, r.times * r.tensorflow_ms) for r in results if r.tensorflow_ms is not None]
+    print_table(["problem", "layers", "algorithm", "plugin ms", "GFLOP/s", "TensorFlow", "speedup"], rows)
+    both = [
+        (r.occurrences * r.plugin_ms, r.occurrences * r.tensorflow_ms) for r in results if r.tensorflow_ms is not None
+    ]
     if len(both) > 1:
         plugin_ms, tensorflow_ms = (sum(times) for times in zip(*both, strict=True))
         speedup = tensorflow_ms / plugin_ms

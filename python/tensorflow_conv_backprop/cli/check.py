@@ -52,7 +52,7 @@ def add_command(commands: Any) -> None:
         "check",
         help="a self-test of this machine",
         description="Computes some problems with every algorithm in every type, and compares with the definition in "
-        "float64. Takes less than a minute. Exit code 1 means that a result was wrong or differed between two runs.",
+        "float64; float32 without tf32. Takes less than a minute. Exit code 1 means that a result was wrong or differed between two runs.",
     )
     parser.set_defaults(run=run)
 
@@ -62,7 +62,8 @@ def run(_: argparse.Namespace) -> int:
     start = time.perf_counter()
     tallies: dict[tuple[str, str, str], _Tally] = collections.defaultdict(_Tally)
     problems = [dataclasses.replace(problem, dtype=dtype) for dtype in DTYPES for problem in _PROBLEMS]
-    with _algorithm_restored():
+    with _settings_restored():
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         for problem in progress(problems, "checking"):
             _check(problem, tallies)
 
@@ -87,16 +88,18 @@ def _verdict(tally: _Tally) -> str:
 
 
 @contextlib.contextmanager
-def _algorithm_restored() -> Iterator[None]:
-    algorithm = get_algorithm()
+def _settings_restored() -> Iterator[None]:
+    algorithm, tf32 = get_algorithm(), tf.config.experimental.tensor_float_32_execution_enabled()
     try:
         yield
     finally:
         set_algorithm(algorithm)
+        tf.config.experimental.enable_tensor_float_32_execution(tf32)
 
 
 def _check(problem: Problem, tallies: dict[tuple[str, str, str], _Tally]) -> None:
     x, dy = problem.data()
+    w = problem.filter()
     expected = problem.definition(x, dy)
     for device, algorithm in _ways(problem):
         set_algorithm(algorithm)
@@ -104,7 +107,7 @@ def _check(problem: Problem, tallies: dict[tuple[str, str, str], _Tally]) -> Non
         tally.problems += 1
         try:
             with tf.device(device):
-                dw, again = (problem.filter_gradient(x, dy).numpy() for _ in range(2))
+                dw, again = (problem.filter_gradient(x, w, dy).numpy() for _ in range(2))
         except tf.errors.OpError as error:
             tally.failures.append(f"{device} {algorithm} {problem}: {error.message}")
             continue

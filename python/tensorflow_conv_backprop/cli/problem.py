@@ -67,10 +67,13 @@ class Problem:
         dtype = tf.as_dtype(self.dtype).as_numpy_dtype
         return x.astype(dtype), dy.astype(dtype)
 
-    def filter_gradient(self, x: Any, dy: Any) -> tf.Tensor:
+    def filter(self) -> tf.Tensor:
+        """A tensor of the filter's shape and type, which is all that the op asks of it."""
+        return tf.zeros(self.filter_shape, self.dtype)
+
+    def filter_gradient(self, x: Any, filter: tf.Tensor, dy: Any) -> tf.Tensor:
         """The op's own result, on the current device."""
-        shape_only = tf.zeros(self.filter_shape, self.dtype)
-        return conv2d_backprop_filter_v2(x, shape_only, dy, **self.attributes.as_arguments())
+        return conv2d_backprop_filter_v2(x, filter, dy, **self.attributes.as_arguments())
 
     def definition(self, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
         """The filter gradient in float64, tap by tap."""

@@ -4,26 +4,10 @@
 #include <string>
 
 #include "tf_ops/wgrad/cpu/plan.h"
+#include "tf_ops/wgrad/json.h"
 
 namespace wgrad {
 namespace {
-
-// A JSON object that is written member by member. No value here holds a character that needs an escape.
-class JsonObject {
- public:
-  JsonObject& Add(const char* key, const std::string& text) { return AddRaw(key, "\"" + text + "\""); }
-  JsonObject& Add(const char* key, const char* text) { return Add(key, std::string(text)); }
-  JsonObject& Add(const char* key, int64_t number) { return AddRaw(key, std::to_string(number)); }
-  JsonObject& Add(const char* key, bool value) { return AddRaw(key, value ? "true" : "false"); }
-  JsonObject& AddRaw(const char* key, const std::string& json) {
-    members_ += (members_.empty() ? "\"" : ", \"") + std::string(key) + "\": " + json;
-    return *this;
-  }
-  std::string str() const { return "{" + members_ + "}"; }
-
- private:
-  std::string members_;
-};
 
 std::string Blocking(const DirectPlan& d) {
   return JsonObject()
@@ -68,6 +52,7 @@ std::string Blocking(const WinogradPlan& w) {
 std::string Blocking(const DepthwisePlan& d) {
   return JsonObject()
       .Add("windows", d.windows)
+      .Add("whole_rows", d.whole_rows)
       .Add("column_block", d.column_block)
       .Add("rows_per_task", d.rows_per_task)
       .Add("depth_slices", d.depth_slices)
@@ -117,13 +102,13 @@ std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {
       .Add("reason", plan.reason)
       .Add("isa", plan.isa->name)
       .Add("transpose", plan.transpose)
-      .AddRaw("blocking", Blocking(plan))
-      .AddRaw("workspace_bytes", JsonObject()
-                                     .Add("shared", static_cast<int64_t>(plan.shared_bytes))
-                                     .Add("per_worker", static_cast<int64_t>(plan.worker_bytes))
-                                     .str())
+      .AddJson("blocking", Blocking(plan))
+      .AddJson("workspace_bytes", JsonObject()
+                                      .Add("shared", static_cast<int64_t>(plan.shared_bytes))
+                                      .Add("per_worker", static_cast<int64_t>(plan.worker_bytes))
+                                      .str())
       .Add("tasks", plan.tasks)
-      .AddRaw("declined", "[" + declined + "]")
+      .AddJson("declined", "[" + declined + "]")
       .str();
 }
 

@@ -23,70 +23,88 @@ using Candidate = const char* (*)(const Problem& problem, const Isa& isa, bool f
 
 constexpr size_t kMaxWorkerBytes = 16 << 20;
 
-// 2^36 elements are 256 GiB of float32. All sizes that the plans compute with stay below 2^63.
-bool IsTooLargeToPlan(const Problem& p) {
+// Why only the reference takes a problem, or null. 2^36 elements are 256 GiB of float32: all sizes that the plans
+// compute with stay below 2^63.
+const char* WhyUnplannable(const Problem& p) {
   constexpr int64_t kMaxElements = int64_t{1} << 36;
-  return std::max({InputElements(p), OutputElements(p), FilterElements(p)}) > kMaxElements;
+  if (std::max({InputElements(p), OutputElements(p), FilterElements(p)}) > kMaxElements) {
+    return "no memory holds tensors so large";
+  }
+  return HasNoProducts(p) ? "there is nothing to sum" : nullptr;
 }
 
 constexpr const char* kReachesTooFar = "the stride or the dilated filter reaches too far for the caches";
 
-bool IsEmpty(const Problem& p) { return OutputElements(p) == 0 || InputElements(p) == 0; }
+constexpr const char* kMostInPadding = "almost all taps fall into the padding";
 
-// Pairs of an output pixel and a tap that lies inside X, for one image.
-int64_t PixelTaps(const Problem& p) {
-  int64_t rows = 0, columns = 0;
-  for (int64_t kh = 0; kh < p.filter_height; ++kh) {
-    const Range seen = OutputsInside(kh * p.dilation_height - p.pad_top, p.stride_height, p.in_height, p.out_height);
-    rows += seen.end - seen.begin;
+// Pairs of an output pixel and a tap that lies inside X, along one dimension: tap by tap or pixel by pixel, whichever
+// are fewer.
+int64_t PairsInside(int64_t taps, int64_t dilation, int64_t outputs, int64_t stride, int64_t pad, int64_t size) {
+  if (taps > outputs) {
+    std::swap(taps, outputs);
+    std::swap(dilation, stride);
   }
-  for (int64_t kw = 0; kw < p.filter_width; ++kw) {
-    const Range seen = OutputsInside(kw * p.dilation_width - p.pad_left, p.stride_width, p.in_width, p.out_width);
-    columns += seen.end - seen.begin;
+  int64_t pairs = 0;
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    const Range seen = OutputsInside(tap * dilation - pad, stride, size, outputs);
+    pairs += seen.end - seen.begin;
   }
-  return rows * columns;
+  return pairs;
 }
+
+// The same for one image, as a double, because it may not fit into 64 bits.
+double PixelTaps(const Problem& p) {
+  const double rows =
+      PairsInside(p.filter_height, p.dilation_height, p.out_height, p.stride_height, p.pad_top, p.in_height);
+  return rows * PairsInside(p.filter_width, p.dilation_width, p.out_width, p.stride_width, p.pad_left, p.in_width);
+}
+
+// PixelTaps if none fell into the padding.
+double AllPixelTaps(const Problem& p) {
+  return static_cast<double>(p.filter_height * p.filter_width) * static_cast<double>(p.out_height * p.out_width);
+}
+
+bool MostTapsInPadding(const Problem& p) { return PixelTaps(p) < 0.1 * AllPixelTaps(p); }
 
 // Whether bfloat16 is multiplied in pairs of pixels: twice the multiply-adds a cycle, but zeros for the pixels that a
 // tap sees in the padding.
 bool MultipliesPairs(const Problem& p, const Isa& isa) {
-  return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() &&
-         2 * PixelTaps(p) > p.filter_height * p.filter_width * p.out_height * p.out_width;
+  return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() && 2 * PixelTaps(p) > AllPixelTaps(p);
 }
 
 // Estimates both in cycles of a processor with two multiply-adds of vectors a cycle, for one bundle of groups. The
 // direct algorithm runs at 85 % of that, and slower in narrow groups: half a vector of filters reaches 44 % of its
 // rate, two vectors 88 %. Winograd's products run at 85 %, too, but of stride 2 at 75 %, because they read more from
-// beyond the second-level cache. Measured, the two meet at 7 x 7 pixels of stride 1 (batch 1), between 14 x 14 and 28 x
-// 28 of stride 2, and in groups of half a vector between 14 x 14 and 28 x 28 of stride 1.
+// beyond the second-level cache, and at 65 % where chunk after chunk of shared transforms passes through the caches.
+// Measured, the two meet at 7 x 7 pixels of stride 1 (batch 1), between 14 x 14 and 28 x 28 of stride 2, in groups of
+// half a vector between 14 x 14 and 28 x 28 of stride 1, and in 33 x 33 pixels of 512 channels at dilation 4.
 bool WinogradPays(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
-  constexpr double kRate = 2 * 0.85, kStridedRate = 2 * 0.75;
+  constexpr double kRate = 2 * 0.85, kStridedRate = 2 * 0.75, kChunksRate = 2 * 0.65;
   // Cycles to transform a vector of a tile of X and of dY, and to turn a vector of sums into taps, for each product.
   constexpr double kInputCycles = 6, kOutBackpropCycles = 4, kSumCycles = 8;
   const int64_t lanes = Lanes(p.dtype, isa);
   const int64_t column_vectors = CeilDiv(plan.columns, lanes);
   const double sums = static_cast<double>(plan.rows * column_vectors);
-  const double tile = kInputCycles * CeilDiv(plan.rows, lanes) + kOutBackpropCycles * column_vectors +
-                      sums / (p.stride_height == 1 ? kRate : kStridedRate);
-  const double winograd = plan.products * (plan.tiles * tile + plan.partial_sums * kSumCycles * sums);
+  const double rate = plan.shared_transforms && plan.chunks > 1 ? kChunksRate
+                      : p.stride_height == 1                    ? kRate
+                                                                : kStridedRate;
+  const double tile = kInputCycles * CeilDiv(plan.rows, lanes) + kOutBackpropCycles * column_vectors + sums / rate;
+  const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
+  const double winograd = plan.products * (plan.tiles * tile + turns_into_taps * kSumCycles * sums);
 
   const int64_t filters = p.out_channels / p.groups;
   const double narrow_rate = p.groups == 1 ? 1 : std::min(1.0, 0.62 * std::sqrt(static_cast<double>(filters) / lanes));
-  const double products = static_cast<double>(p.batch * PixelTaps(p)) * plan.rows * filters / lanes;
+  const double products = p.batch * PixelTaps(p) * plan.rows * filters / lanes;
   const double direct = products / (kRate * narrow_rate * (MultipliesPairs(p, isa) ? 2 : 1));
   return winograd < direct;
 }
 
 const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
-  if (IsEmpty(p)) return "there is nothing to sum";
   if (p.filter_height != 3 || p.filter_width != 3) return "the filter is not 3 x 3";
   if (p.stride_height != p.stride_width || p.stride_height > kMaxWinogradStride) return "the stride is not 1 or 2";
   // The transforms mix all pixels of a tile: where next to none of dY meets X, rounding errors of what meets the
   // padding would drown the rest.
-  constexpr double kFewestTaps = 0.1;
-  if (PixelTaps(p) < kFewestTaps * 9 * static_cast<double>(p.out_height * p.out_width)) {
-    return "almost all taps fall into the padding";
-  }
+  if (MostTapsInPadding(p)) return kMostInPadding;
   plan->reason = p.stride_height == 1 ? "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144"
                                       : "3 x 3 taps of stride 2 from 81 products for 16 pixels instead of 144";
   PlanWinograd(p, isa, plan);
@@ -96,7 +114,6 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
 }
 
 const char* Depthwise(const Problem& p, const Isa& isa, bool, Plan* plan) {
-  if (IsEmpty(p)) return "there is nothing to sum";
   if (p.filter_channels > 1 || p.out_channels > p.groups) return "a group has more than one channel or filter";
   if (p.out_channels < Lanes(p.dtype, isa)) return "the channels do not fill a vector";
   if (!StripIsReachable(p)) return kReachesTooFar;
@@ -106,7 +123,6 @@ const char* Depthwise(const Problem& p, const Isa& isa, bool, Plan* plan) {
 }
 
 const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
-  if (IsEmpty(p)) return "there is nothing to sum";
   if (p.groups == 1) return "the problem has one group";
   // Groups of 8 x 8 channels, which fill a vector: 25 GFLOP/s directly, 12 here.
   if (!forced && p.filter_channels >= 4 && p.out_channels / p.groups >= Lanes(p.dtype, isa)) {
@@ -115,7 +131,8 @@ const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan
   // It sums a row in registers: over 16384 pixels the error reached 2.8e-6 in float32, over 4096 it was 9e-7.
   constexpr int64_t kMaxRowPixels = 2048;
   if (p.out_width > kMaxRowPixels) return "a row is too long a sum";
-  if (!StripIsReachable(p)) return kReachesTooFar;
+  if (!StripFits(p, p.filter_channels)) return kReachesTooFar;
+  if (!forced && MostTapsInPadding(p)) return kMostInPadding;
   plan->strips = true;
   plan->reason = "groups too thin for the direct algorithm's vectors";
   PlanThinGroups(p, isa, plan);
@@ -123,10 +140,9 @@ const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan
 }
 
 const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
-  if (IsEmpty(p)) return "there is nothing to sum";
   const int64_t taps = p.filter_height * p.filter_width;
   if (taps == 1) return "one tap shares its pixels of X with no other";
-  if (!StripIsReachable(p)) return kReachesTooFar;
+  if (!StripFits(p, 1)) return kReachesTooFar;
   plan->strips = true;
   plan->reason = "implicit GEMM over strips that are packed once for all taps";
   PlanStripDirect(p, isa, plan);
@@ -139,14 +155,13 @@ const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   constexpr int64_t kFewPixels = 64;
   if (p.out_height * p.out_width < kFewPixels) return "an image has too few pixels to fill a strip";
   constexpr double kMostZeros = 0.2;
-  if (PixelTaps(p) < (1 - kMostZeros) * static_cast<double>(p.out_height * p.out_width * taps)) {
+  if (PixelTaps(p) < (1 - kMostZeros) * AllPixelTaps(p)) {
     return "too many taps fall into the padding, which a strip holds as zeros";
   }
   return nullptr;
 }
 
 const char* ExchangedDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
-  if (IsEmpty(p)) return "there is nothing to sum";
   if (!IsPointwise(p)) return "the filter is not 1 x 1 or skips pixels";
   // 2 filters of 32 channels gain 60 %, 8 of 256 24 %; 8 of 9 would lose 35 %.
   if (p.out_channels > Lanes(p.dtype, isa)) return "the filters fill a vector";
@@ -159,7 +174,6 @@ const char* ExchangedDirect(const Problem& p, const Isa& isa, bool, Plan* plan) 
 }
 
 const char* Direct(const Problem& p, const Isa& isa, bool, Plan* plan) {
-  if (IsEmpty(p)) return "there is nothing to sum";
   plan->reason = "implicit GEMM over packed pixels, tap by tap";
   PlanDirect(p, isa, MultipliesPairs(p, isa), plan);
   return nullptr;
@@ -195,9 +209,8 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
     plan->algorithm = entry.algorithm;
     plan->isa = &isa;
     plan->transpose = problem.layout == Layout::kNCHW;
-    reason = entry.algorithm != Algorithm::kReference && IsTooLargeToPlan(problem)
-                 ? "no memory holds tensors so large"
-                 : entry.candidate(problem, isa, forced, plan);
+    const char* unplannable = entry.algorithm == Algorithm::kReference ? nullptr : WhyUnplannable(problem);
+    reason = unplannable != nullptr ? unplannable : entry.candidate(problem, isa, forced, plan);
     if (reason == nullptr && plan->worker_bytes > kMaxWorkerBytes) reason = "a thread would need more than 16 MiB";
     if (reason == nullptr) return Status();
     if (declined) declined(entry.algorithm, reason);

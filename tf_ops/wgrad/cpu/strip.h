@@ -28,6 +28,13 @@ inline bool StripIsReachable(const Problem& p) {
          p.stride_width <= kMaxStride;
 }
 
+// Whether the memory of a thread can hold the strip of one output row, with so many channels of each pixel. Its exact
+// size may not fit into 64 bits.
+inline bool StripFits(const Problem& p, int64_t channels) {
+  constexpr double kMaxElements = 1 << 22;
+  return StripIsReachable(p) && static_cast<double>(StripInputRows(p, 1)) * PaddedWidth(p) * channels <= kMaxElements;
+}
+
 // Pixels from one panel of a strip to the next. Odd, so that neighbouring panels start in different cache sets.
 inline int64_t InputPitch(const Problem& p, int64_t output_rows) {
   return (StripInputRows(p, output_rows) * PaddedWidth(p)) | 1;

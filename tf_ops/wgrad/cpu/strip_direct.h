@@ -6,7 +6,7 @@
 
 namespace wgrad {
 
-// Fills plan->strip_direct, the tasks and the workspace sizes. For StripIsReachable() problems.
+// Fills plan->strip_direct, the tasks and the workspace sizes. For problems of which StripFits(p, 1).
 void PlanStripDirect(const Problem& problem, const Isa& isa, Plan* plan);
 
 // NHWC only. Returns whether every Inf and NaN of dW is one of the definition. `shared` and `workers`

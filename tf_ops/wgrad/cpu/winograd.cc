@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
@@ -133,7 +134,13 @@ class Winograd {
       sums.products += of_task.products;
       sums.taps += of_task.taps;
     }
-    return std::isfinite(sums.taps) && sums.products <= kMaxCancellation * sums.taps;
+    if (!std::isfinite(sums.taps)) return false;
+    // Squares below the smallest normal number are lost.
+    const double lost =
+        static_cast<double>(FilterElements(p_)) * plan_.products / kTaps * plan_.chunks * std::numeric_limits<T>::min();
+    if (sums.products + lost <= kMaxCancellation * sums.taps) return true;
+    const auto is_zero = [](T sum) { return sum == 0; };
+    return sums.taps == 0 && std::all_of(sums_, sums_ + plan_.partial_sums * FilterElements(p_), is_zero);
   }
 
  private:
