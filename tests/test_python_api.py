@@ -136,13 +136,27 @@ def test_algorithm_choice(auto_afterwards) -> None:
     assert plugin.get_algorithm() == "reference"
 
 
-def test_algorithm_from_the_environment() -> None:
-    program = "import tensorflow_conv_backprop as plugin; print(plugin.get_algorithm())"
-    environment = {**os.environ, "TF_CONV_BACKPROP_ALGORITHM": "reference"}
+@pytest.mark.parametrize(
+    ("name", "planned"),
+    [
+        ("reference", "reference"),
+        ("fast", "TF_CONV_BACKPROP_ALGORITHM must be one of auto, direct, winograd, depthwise, reference, got fast"),
+    ],
+)
+def test_algorithm_from_the_environment(name: str, planned: str) -> None:
+    program = """
+import tensorflow_conv_backprop as plugin
+print(plugin.get_algorithm())
+try:
+    print(plugin.plan([1, 4, 4, 2], [3, 3, 2, 1], [1, 1, 1, 1], "SAME").algorithm)
+except ValueError as error:
+    print(error)
+"""
+    environment = {**os.environ, "TF_CONV_BACKPROP_ALGORITHM": name}
     run = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert run.stdout.strip() == "reference", run.stderr
+    assert run.stdout.splitlines() == [name, planned], run.stderr
 
 
 def test_run_counts(auto_afterwards) -> None:
