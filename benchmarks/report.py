@@ -28,9 +28,9 @@ that whatever slows the machine down slows all of them. A round also measures th
 multiply-adds in registers, in the arithmetic that suits the type best, on as many threads.
 
 - Before it is timed, an implementation runs for 10 ms: its threads are awake then, as they are in training.
-- Times are medians over the rounds, of which there are as many as the time allows: *rounds*. *x best peer* is how many times as fast as the fastest peer on that layer the
-  plugin is: the median of the rounds' own ratios. Geometric means are over the distinct layers; *network* is the
-  ratio of sums in which each layer counts as often as the network has it.
+- Times are medians over the rounds, of which there are as many as the time allows: *rounds*. *x best peer* is how many
+  times as fast as the fastest peer on that layer the plugin is: the median of the rounds' own ratios. Geometric means
+  are over the distinct layers; *network* is the ratio of sums in which each layer counts as often as the network has it.
 - GFLOP/s count the operations of the definition. Winograd's algorithm needs fewer, and nobody has to multiply by
   padding, so more than 100 % of the peak is possible.
 - All are called eagerly, as raw ops. The plugin is `Conv2DBackpropFilterV2`. TensorFlow is its V1 op, for depthwise
@@ -171,7 +171,7 @@ def _brief(results: Results) -> Iterator[str]:
     for parts in grouped:
         title, dtype, *_ = _configuration_cells(parts[0])
         if any(part.left_out for part in parts):
-            title += f" ({min(map(_count, parts))} layers)"
+            title += f" ({_count(min(parts, key=lambda part: len(part.layers)))} layers)"
         ratios = [[layer.ratio for layer in part.layers if layer.ratio is not None] for part in parts]
         rows.append([title, dtype, *(_times(x) for of in ratios for x in (geometric_mean(of), min(of, default=None)))])
     yield from _table(header, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import math
@@ -12,8 +13,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# What docs/performance.md is generated from.
+# What docs/performance.md and the README are generated from.
 FOLDER = pathlib.Path(__file__).resolve().parent / "results"
+SCRATCH = FOLDER.parents[1] / "build" / "bench"
 NAMES = {
     "plugin": "this plugin",
     "tensorflow_onednn": "TensorFlow (oneDNN)",
@@ -149,6 +151,17 @@ def make_command(target: str) -> str:
     """The command line that repeats this run."""
     arguments = shlex.join(sys.argv[1:])
     return f"make {target} ARGS={shlex.quote(arguments)}" if arguments else f"make {target}"
+
+
+def add_output_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", type=pathlib.Path, help="folder; default: benchmarks/results for everything, otherwise build/bench"
+    )
+
+
+def output_folder(options: argparse.Namespace, everything: bool) -> pathlib.Path:
+    """Where to write: what is a part of everything does not replace what is published, unless it was asked to."""
+    return options.output or (FOLDER if everything else SCRATCH)
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:

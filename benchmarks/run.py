@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pathlib
 import sys
 import time
 
@@ -20,7 +19,17 @@ import machine
 import report
 from budget import Budget
 from layers import MODELS, TINY, Layer
-from results import FOLDER, NAMES, Configuration, ConfigurationResult, LayerResult, Results, make_command
+from results import (
+    FOLDER,
+    NAMES,
+    Configuration,
+    ConfigurationResult,
+    LayerResult,
+    Results,
+    add_output_option,
+    make_command,
+    output_folder,
+)
 from worker import Task, Worker
 
 DTYPES = ("float32", "bfloat16", "float64", "half")
@@ -88,12 +97,10 @@ def _parse_options() -> argparse.Namespace:
         help="for everything; default: 1500. Less time means fewer rounds, and in the end layers that are left out and "
         "listed as such",
     )
-    parser.add_argument(
-        "--output", type=pathlib.Path, help="folder; default: benchmarks/results for everything, otherwise build/bench"
-    )
+    add_output_option(parser)
     options = parser.parse_args()
     everything = not (options.model or options.batch or options.dtype or options.threads)
-    options.output = options.output or (FOLDER if everything else report.ROOT / "build" / "bench")
+    options.output = output_folder(options, everything)
     options.model = options.model or list(MODELS)
     options.threads = options.threads or [1, _threads("all")]
     return options

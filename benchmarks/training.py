@@ -22,7 +22,7 @@ import time
 
 import machine
 import report
-from results import FOLDER, make_command
+from results import FOLDER, add_output_option, make_command, output_folder
 from training_results import Steps, Training, TrainingResults
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples" / "train_resnet.py"
@@ -85,12 +85,10 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument("--policy", nargs="+", choices=POLICIES, help="default: both")
     parser.add_argument("--steps", type=int, default=20, help="of each training, at most; default: 20")
     parser.add_argument("--seconds", type=float, default=90.0, help="time for the steps of each; default: 90")
-    parser.add_argument(
-        "--output", type=pathlib.Path, help="folder; default: benchmarks/results for everything, otherwise build/bench"
-    )
+    add_output_option(parser)
     options = parser.parse_args()
     everything = not (options.model or options.policy)
-    options.output = options.output or (FOLDER if everything else report.ROOT / "build" / "bench")
+    options.output = output_folder(options, everything)
     options.model = options.model or list(MODELS)
     options.policy = options.policy or POLICIES
     return options

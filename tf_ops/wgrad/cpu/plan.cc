@@ -202,6 +202,7 @@ constexpr Entry kCandidates[] = {
 Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan,
                 const std::function<void(Algorithm, const char*)>& declined) {
   const bool forced = algorithm != Algorithm::kAuto;
+  const char* const unplannable = WhyUnplannable(problem);
   const char* reason = "";
   for (const Entry& entry : kCandidates) {
     if (forced && algorithm != entry.algorithm) continue;
@@ -209,8 +210,9 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
     plan->algorithm = entry.algorithm;
     plan->isa = &isa;
     plan->transpose = problem.layout == Layout::kNCHW;
-    const char* unplannable = entry.algorithm == Algorithm::kReference ? nullptr : WhyUnplannable(problem);
-    reason = unplannable != nullptr ? unplannable : entry.candidate(problem, isa, forced, plan);
+    reason = unplannable != nullptr && entry.algorithm != Algorithm::kReference
+                 ? unplannable
+                 : entry.candidate(problem, isa, forced, plan);
     if (reason == nullptr && plan->worker_bytes > kMaxWorkerBytes) reason = "a thread would need more than 16 MiB";
     if (reason == nullptr) return Status();
     if (declined) declined(entry.algorithm, reason);
