@@ -61,13 +61,19 @@ inline int64_t Tiles(const Kernels<T>& kernels, int64_t rows, int64_t columns) {
          (vectors == 0 ? 0 : CeilDiv(rows, kernels.max_rows[vectors]));
 }
 
+// How often MultiplySlice asks through a Lookahead.
+template <typename T>
+inline int64_t Asks(const Kernels<T>& kernels, int64_t pixels, int64_t rows, int64_t columns) {
+  return pixels / kLookaheadPixels * Tiles(kernels, rows, columns);
+}
+
 // Multiplies `pixels` of one packed slice of A (`rows` columns of a) by the same ones of all panels of B, tile by tile.
 // Those of an indexed operand are found through `index`, whose first entry is that of the first pixel. before_tile,
 // given the tile's first sum, its rows and its columns, may ask for memory that is needed later.
 template <typename T, typename BeforeTile>
 inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixels, const T* a, int64_t a_stride,
                           int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,
-                          int64_t sum_stride, bool accumulate, const BeforeTile& before_tile) {
+                          int64_t sum_stride, bool accumulate, Lookahead* lookahead, const BeforeTile& before_tile) {
   const int64_t panel_width = kMaxVectors * kernels.lanes;
   if (indexed != kIndexedA) a += pixels.begin * a_stride;
   for (int64_t column = 0; column < columns; column += panel_width) {
@@ -78,7 +84,7 @@ inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixe
       T* tile = sums + row * sum_stride + column;
       before_tile(tile, tile_rows, vectors * kernels.lanes);
       kernels.micro[indexed][vectors][tile_rows](pixels.end - pixels.begin, a + row, a_stride, panel, index, tile,
-                                                 sum_stride, accumulate);
+                                                 sum_stride, accumulate, lookahead);
     });
   }
 }

@@ -114,7 +114,10 @@ class Task {
   void Block(int64_t first_pixel, bool accumulate) {
     depth_ = std::min(plan_.depth_block, end_pixel_ - first_pixel);
     for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel);
-    next_output_ = NextOutput(first_pixel + plan_.depth_block);
+    const int64_t next_pixel = first_pixel + plan_.depth_block;
+    looks_ahead_ = LooksAhead(next_pixel);
+    if (looks_ahead_) next_block_ = NextBlock(next_pixel);
+    next_output_ = NextOutput(next_pixel);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
       const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
       find(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth_, &pixels_);
@@ -155,11 +158,28 @@ class Task {
     };
     const Indexed indexed = pixels_.count == depth_ ? kNotIndexed : kIndexedB;
     MultiplySlice(d_.kernels, indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride, rows, Panels(group), pitch_,
-                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, before_tile);
+                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, looks_ahead_ ? &next_block_ : nullptr,
+                  before_tile);
+  }
+
+  // Whether the micro-kernels ask for the next block, in the order of the memory, which wakes the processor's own
+  // prefetcher.
+  bool LooksAhead(int64_t next_pixel) const {
+    return plan_.blocks_in_cache && next_pixel < end_pixel_ && end_row_ - first_row_ == plan_.rows &&
+           columns_ == plan_.columns;
+  }
+
+  Lookahead NextBlock(int64_t next_pixel) const {
+    const int64_t bytes = std::min(plan_.depth_block, end_pixel_ - next_pixel) * d_.element_size;
+    const int64_t slices = CeilDiv(plan_.rows, plan_.slice_rows);
+    const int64_t asks = slices * Asks(d_.kernels, PanelDepth(plan_, depth_), plan_.slice_rows, columns_);
+    return SpreadEvenly({d_.input + next_pixel * p_.in_channels * d_.element_size, bytes * p_.in_channels},
+                        {OutBackprop(0, next_pixel), bytes * p_.out_channels}, std::max<int64_t>(1, asks));
   }
 
   // The slice after this one, but for that of another tap, which sees most of the same pixels.
   Prefetch NextSlice(int64_t group, int64_t row, int64_t rows) const {
+    if (looks_ahead_) return Prefetch();
     const char* next;
     if (row + rows < end_row_) {
       next = Input(group, row + rows);
@@ -179,7 +199,7 @@ class Task {
   Prefetch NextOutput(int64_t first_pixel) const {
     constexpr int64_t kFewRows = 128;
     const int64_t rows = end_row_ - first_row_, groups = end_group_ - first_group_;
-    if (first_pixel >= end_pixel_ || plan_.taps * rows > kFewRows) return Prefetch();
+    if (looks_ahead_ || first_pixel >= end_pixel_ || plan_.taps * rows > kFewRows) return Prefetch();
     const int64_t run = (groups - 1) * plan_.columns + columns_;
     return Prefetch(OutBackprop(first_group_, first_pixel), p_.out_channels * d_.element_size,
                     std::min(plan_.depth_block, end_pixel_ - first_pixel), run * d_.element_size,
@@ -205,6 +225,8 @@ class Task {
   TapPixels pixels_;
   int64_t end_pixel_;
   int64_t depth_;  // pixels of the block
+  bool looks_ahead_;
+  Lookahead next_block_;
   Prefetch next_output_;
   int64_t first_row_, end_row_, first_column_, columns_, first_group_, end_group_;
   T* slice_sums_;
@@ -292,6 +314,10 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   // last two stages lose up to 8 % (float64: 11 %), with asking for those of smaller ones the first up to 2 %.
   constexpr int64_t kCacheBytes = 256 << 10;
   d.sums_in_cache = sum_bytes <= kCacheBytes;
+  // Two blocks of both tensors and the sums.
+  constexpr int64_t kBlocksBytes = 384 << 10;
+  const int64_t blocks_bytes = 2 * d.depth_block * (p.in_channels + p.out_channels) * sum_size + sum_bytes;
+  d.blocks_in_cache = d.pointwise && blocks_bytes <= kBlocksBytes;
   // Partial sums only for those tasks that dW itself does not offer: they cost memory, 1074 page faults and a fifth of
   // the time of 4_1x1a where 4 MiB were mapped anew for each call.
   d.depth_slices = 1;

@@ -13,12 +13,25 @@ namespace wgrad {
 // Which operand of a product is taken through a list of its rows, one row for each pixel.
 enum Indexed { kNotIndexed, kIndexedA, kIndexedB };
 
+// What a micro-kernel asks for while it multiplies: with every kLookaheadPixels pixels the line at `next` of each
+// stream, `step` bytes behind the one before. Asked for in bursts, between the tiles, lines that are far away take all
+// of the line buffers for so long that the operands, which come from the second-level cache, wait for one.
+struct Lookahead {
+  struct Stream {
+    const char* next;
+    int64_t step;
+  };
+  Stream streams[2];
+};
+
+inline constexpr int64_t kLookaheadPixels = 4;
+
 // Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
 //   tile[i][j] += sum over p in [0, depth) of a[ap * a_stride + i] * b[bp * vectors * lanes + j],
-// where ap or bp is index[p] and the other one p, or both are p.
+// where ap or bp is index[p] and the other one p, or both are p. Moves `lookahead` on, where it is given.
 template <typename T>
 using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile,
-                             int64_t tile_stride, bool accumulate);
+                             int64_t tile_stride, bool accumulate, Lookahead* lookahead);
 
 // Packs `count` rows of `width` elements, each at source + offsets[p], widened to T, into panels of panel_width
 // columns: panel k starts at to + k * panel_width * pitch, and its rows follow each other densely. The last panel may

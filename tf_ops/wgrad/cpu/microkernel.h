@@ -24,9 +24,9 @@ struct MultiplyAdd {
 
 template <typename T, typename Arithmetic, Indexed kIndexed, int kRows, int kVectors>
 void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile, int64_t tile_stride,
-           bool accumulate) {
+           bool accumulate, Lookahead* lookahead) {
   Vector<T> sum[kRows][kVectors];
-  SumPixels<Arithmetic, kIndexed>(depth, a, a_stride, b, index, sum);
+  SumPixels<Arithmetic, kIndexed>(depth, a, a_stride, b, index, lookahead, sum);
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 3

@@ -12,13 +12,19 @@ namespace {
 
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
 inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index,
-                      V (&sum)[kRows][kVectors]) {
+                      Lookahead* lookahead, V (&sum)[kRows][kVectors]) {
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 3
     for (int j = 0; j < kVectors; ++j) sum[i][j] = V{};
   }
   for (int64_t p = 0; p < depth; ++p) {
+    if (lookahead != nullptr && p % kLookaheadPixels == 0) {
+      for (Lookahead::Stream& stream : lookahead->streams) {
+        __builtin_prefetch(stream.next);
+        stream.next += stream.step;
+      }
+    }
     const T* a_row = a + (kIndexed == kIndexedA ? index[p] : p) * a_stride;
     const T* b_row = b + (kIndexed == kIndexedB ? index[p] : p) * (kVectors * kLanes<T>);
     V b_vector[kVectors];

@@ -18,8 +18,9 @@ struct MultiplyAdd;
 
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
 inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index,
-                      V (&sum)[kRows][kVectors]) {
+                      Lookahead* lookahead, V (&sum)[kRows][kVectors]) {
   static_assert(std::is_same_v<Arithmetic, MultiplyAdd> && kRows * kVectors <= 12 && kVectors <= 3);
+  static_assert(kLookaheadPixels == 4 && sizeof(Lookahead) == 32);
   V s[12];
   const int64_t a_step = a_stride * static_cast<int64_t>(sizeof(T));
   int64_t row;
@@ -106,41 +107,62 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
         .endif
       .endm
 
-      .irp sum, %[s0], %[s1], %[s2], %[s3], %[s4], %[s5], %[s6], %[s7], %[s8], %[s9], %[s10], %[s11]
-        vxorps \sum, \sum, \sum
-      .endr
-      sub $4, %[depth]
-      jl 2f
-      .p2align 6
-      1:
+      .macro wgrad_four_pixels
         wgrad_pixel 0, "(%[a])"
         wgrad_pixel 1, "(%[a],%[a_step])"
         wgrad_pixel 2, "(%[a],%[a_step],2)"
         wgrad_pixel 3, "(%[a],%[a_step3])"
         wgrad_advance 4
         sub $4, %[depth]
+      .endm
+
+      .irp sum, %[s0], %[s1], %[s2], %[s3], %[s4], %[s5], %[s6], %[s7], %[s8], %[s9], %[s10], %[s11]
+        vxorps \sum, \sum, \sum
+      .endr
+      sub $4, %[depth]
+      jl 3f
+      test %[lookahead], %[lookahead]
+      jz 2f
+      mov (%[lookahead]), %%rax
+      mov 16(%[lookahead]), %%rdx
+      .p2align 6
+      1:
+        prefetcht0 (%%rax)
+        add 8(%[lookahead]), %%rax
+        prefetcht0 (%%rdx)
+        add 24(%[lookahead]), %%rdx
+        wgrad_four_pixels
         jge 1b
+      mov %%rax, (%[lookahead])
+      mov %%rdx, 16(%[lookahead])
+      jmp 3f
+      .p2align 6
       2:
-      add $4, %[depth]
-      jz 4f
+        wgrad_four_pixels
+        jge 2b
       3:
+      add $4, %[depth]
+      jz 5f
+      4:
         wgrad_pixel 0, "(%[a])"
         wgrad_advance 1
         dec %[depth]
-        jnz 3b
-      4:
+        jnz 4b
+      5:
       .purgem wgrad_multiply
       .purgem wgrad_row
       .purgem wgrad_product
       .purgem wgrad_pixel
       .purgem wgrad_advance
+      .purgem wgrad_four_pixels
       )asm"
       : [s0] "=&x"(s[0]), [s1] "=&x"(s[1]), [s2] "=&x"(s[2]), [s3] "=&x"(s[3]), [s4] "=&x"(s[4]), [s5] "=&x"(s[5]),
         [s6] "=&x"(s[6]), [s7] "=&x"(s[7]), [s8] "=&x"(s[8]), [s9] "=&x"(s[9]), [s10] "=&x"(s[10]), [s11] "=&x"(s[11]),
         [depth] "+&r"(depth), [a] "+&r"(a), [b] "+&r"(b), [index] "+&r"(index), [row] "=&r"(row)
-      : [a_step] "r"(a_step), [a_step3] "r"(3 * a_step), [size] "i"(sizeof(T)), [rows] "i"(kRows),
-        [vectors] "i"(kVectors), [indexed] "i"(kIndexed), [indexed_a] "i"(kIndexedA), [indexed_b] "i"(kIndexedB)
-      : "ymm0", "ymm1", "ymm2", "ymm3", "cc", "memory");
+      : [lookahead] "r"(lookahead), [a_step] "r"(a_step), [a_step3] "r"(3 * a_step), [size] "i"(sizeof(T)),
+        [rows] "i"(kRows), [vectors] "i"(kVectors), [indexed] "i"(kIndexed), [indexed_a] "i"(kIndexedA),
+        [indexed_b] "i"(kIndexedB)
+      : "rax", "rdx", "ymm0", "ymm1", "ymm2", "ymm3", "cc", "memory");
 #pragma GCC unroll 12
   for (int i = 0; i < kRows * kVectors; ++i) sum[i / kVectors][i % kVectors] = s[i];
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "tf_ops/wgrad/cpu/kernels.h"
 #include "tf_ops/wgrad/cpu/ranges.h"
 
 namespace wgrad {
@@ -16,6 +17,17 @@ inline void PrefetchToWrite(const char* first, int64_t stride_bytes, int64_t row
     for (int64_t byte = 0; byte < bytes; byte += kCacheLine) __builtin_prefetch(row + byte, 1);
     __builtin_prefetch(row + bytes - 1, 1);  // of rows that begin within a line
   }
+}
+
+struct Bytes {
+  const void* first;
+  int64_t count;
+};
+
+// Both, in steps of which there are `asks`, at least one.
+inline Lookahead SpreadEvenly(const Bytes& a, const Bytes& b, int64_t asks) {
+  return {{{static_cast<const char*>(a.first), CeilDiv(a.count, asks)},
+           {static_cast<const char*>(b.first), CeilDiv(b.count, asks)}}};
 }
 
 // Runs of `bytes` bytes, to be asked for in about equal parts by `calls` calls of Some: all at once would wait for free

@@ -179,7 +179,7 @@ class Task {
         for (int64_t first = 0; first < pixels; first += chunk_pixels) {
           MultiplySlice(kernels_, kIndexedA, {0, std::min(chunk_pixels, pixels - first)}, x, step, rows,
                         OutputPanels(first / chunk_pixels, group), output_pitch_, columns_, index_ + first, sums,
-                        sum_columns_, accumulate || first > 0, [&](auto...) {
+                        sum_columns_, accumulate || first > 0, nullptr, [&](auto...) {
                           next_input_.Some();
                           next_output_.Some();
                         });

@@ -210,22 +210,34 @@ class Winograd {
   template <typename BeforeTile>
   void Multiply(const T* u, const T* v, int64_t tiles, const Block& block, bool accumulate, T* products,
                 const BeforeTile& before_tile) const {
+    const int64_t columns = block.end_column - block.first_column;
     for (int64_t point = 0; point < plan_.products; ++point) {
       const T* a = u + point * sizes_.u_plane;
-      const T* b = v + point * sizes_.v_plane;
+      const T* b = v + point * sizes_.v_plane + block.first_column * sizes_.pitch;
       T* product = products + point * sizes_.product_plane;
+      Lookahead next_point = NextPoint(a + block.first_row * sizes_.pitch, b, tiles, block);
+      const bool looks_ahead = plan_.shared_transforms && point + 1 < plan_.products;
       for (int64_t row = block.first_row; row < block.end_row; row += kSliceRows) {
         const int64_t a_stride = PanelStride(plan_.rows - row, kSliceRows, kernels_.lanes);
         const int64_t rows = std::min(kSliceRows, block.end_row - row);
         T* sums = product + (row - block.first_row) * sizes_.product_columns;
         for (int64_t tile = 0; tile < tiles; tile += kMaxRun) {
           MultiplySlice(kernels_, kNotIndexed, {tile, std::min(tiles, tile + kMaxRun)}, a + row * sizes_.pitch,
-                        a_stride, rows, b + block.first_column * sizes_.pitch, sizes_.pitch,
-                        block.end_column - block.first_column, nullptr, sums, sizes_.product_columns,
-                        accumulate || tile > 0, before_tile);
+                        a_stride, rows, b, sizes_.pitch, columns, nullptr, sums, sizes_.product_columns,
+                        accumulate || tile > 0, looks_ahead ? &next_point : nullptr, before_tile);
         }
       }
     }
+  }
+
+  // The next point's panels, where a chunk's do not stay in the second-level cache: shared transforms of float32 gain 5
+  // to 24 %, those of 64 tiles and 128 channels lose 3 %.
+  Lookahead NextPoint(const T* a, const T* b, int64_t tiles, const Block& block) const {
+    const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
+    const int64_t slices = CeilDiv(rows, kSliceRows);
+    const int64_t asks = std::max<int64_t>(1, slices * Asks(kernels_, tiles, std::min(rows, kSliceRows), columns));
+    const int64_t row_bytes = sizes_.pitch * sizeof(T);
+    return SpreadEvenly({a + sizes_.u_plane, rows * row_bytes}, {b + sizes_.v_plane, columns * row_bytes}, asks);
   }
 
   // The lines of dW that ToTaps writes, to be asked for while `block` is multiplied.
