@@ -1,7 +1,6 @@
 #include "tf_ops/wgrad/cpu/plan.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -72,31 +71,51 @@ bool MultipliesPairs(const Problem& p, const Isa& isa) {
   return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() && 2 * PixelTaps(p) > AllPixelTaps(p);
 }
 
-// Estimates both in cycles of a processor with two multiply-adds of vectors a cycle, for one bundle of groups. The
-// direct algorithm runs at 85 % of that, and slower in narrow groups: half a vector of filters reaches 44 % of its
-// rate, two vectors 88 %. Winograd's products run at 85 %, too, but of stride 2 at 75 %, because they read more from
-// beyond the second-level cache, and at 65 % where chunk after chunk of shared transforms passes through the caches.
-// Measured, the two meet at 7 x 7 pixels of stride 1 (batch 1), between 14 x 14 and 28 x 28 of stride 2, in groups of
-// half a vector between 14 x 14 and 28 x 28 of stride 1, and in 33 x 33 pixels of 512 channels at dilation 4.
-bool WinogradPays(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
-  constexpr double kRate = 2 * 0.85, kStridedRate = 2 * 0.75, kChunksRate = 2 * 0.65;
-  // Cycles to transform a vector of a tile of X and of dY, and to turn a vector of sums into taps, for each product.
-  constexpr double kInputCycles = 6, kOutBackpropCycles = 4, kSumCycles = 8;
+// Whether the direct algorithm fills its vectors with the filters of a group. Groups of 8 x 8 channels, which fill one,
+// run at 25 GFLOP/s directly, at 12 as thin groups.
+bool GroupFillsVectors(const Problem& p, const Isa& isa) {
+  return p.groups == 1 || (p.filter_channels >= 4 && p.out_channels / p.groups >= Lanes(p.dtype, isa));
+}
+
+// The estimates of Winograd and of what else would run are in cycles of a processor with two multiply-adds of vectors a
+// cycle. They meet the ratio of the two times within 15 % for 19 ungrouped problems, from 3 to 2048 channels and from
+// 7 x 7 to 224 x 224 pixels, dilated and strided too, and within 25 % for groups of 1 to 32 channels.
+double DirectCycles(const Problem& p, const Isa& isa) {
+  constexpr double kRate = 1.6, kGroupedRate = 0.85;  // multiply-adds a cycle
   const int64_t lanes = Lanes(p.dtype, isa);
+  const double pixel_taps = static_cast<double>(p.batch) * PixelTaps(p);
+  if (!GroupFillsVectors(p, isa)) return pixel_taps * CeilDiv(p.out_channels, lanes) * (4 + 3 * p.filter_channels);
+  const double rate = (p.groups == 1 ? kRate : kGroupedRate) * (MultipliesPairs(p, isa) ? 2 : 1);
+  return pixel_taps * p.in_channels * CeilDiv(p.out_channels / p.groups, lanes) / rate;
+}
+
+// Cycles to transform a vector of a tile of X and of dY, for each product. Memory is most of it: shared transforms do
+// not stay in the second-level cache, and groups write short runs.
+struct TransformCycles {
+  double input, out_backprop;
+};
+
+TransformCycles TransformCyclesOf(const Problem& p, const WinogradPlan& plan) {
+  if (p.stride_height > 1) return {25, 15};
+  if (p.groups > 1) return {15, 15};
+  return plan.shared_transforms ? TransformCycles{20, 20} : TransformCycles{10, 10};
+}
+
+double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
+  // A tile of sums takes as long to load and to store as 8 tiles of pixels to multiply.
+  constexpr double kRate = 1.7, kGroupedRate = 1.5, kRunCost = 8;
+  constexpr double kSumCycles = 6;  // to turn a vector of sums into taps, for each product
+  const int64_t lanes = Lanes(p.dtype, isa);
+  // A vector that is not full goes through memory and takes twice as long.
+  const int64_t row_vectors = CeilDiv(plan.rows, lanes) + (plan.rows % lanes == 0 ? 0 : 1);
   const int64_t column_vectors = CeilDiv(plan.columns, lanes);
   const double sums = static_cast<double>(plan.rows * column_vectors);
-  const double rate = plan.shared_transforms && plan.chunks > 1 ? kChunksRate
-                      : p.stride_height == 1                    ? kRate
-                                                                : kStridedRate;
-  const double tile = kInputCycles * CeilDiv(plan.rows, lanes) + kOutBackpropCycles * column_vectors + sums / rate;
+  const double run = static_cast<double>(std::min(plan.chunk_tiles, kMaxWinogradRun));
+  const double rate = (p.groups == 1 ? kRate : kGroupedRate) / (1 + kRunCost / run);
+  const TransformCycles cycles = TransformCyclesOf(p, plan);
+  const double tile = cycles.input * row_vectors + cycles.out_backprop * column_vectors + sums / rate;
   const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
-  const double winograd = plan.products * (plan.tiles * tile + turns_into_taps * kSumCycles * sums);
-
-  const int64_t filters = p.out_channels / p.groups;
-  const double narrow_rate = p.groups == 1 ? 1 : std::min(1.0, 0.62 * std::sqrt(static_cast<double>(filters) / lanes));
-  const double products = p.batch * PixelTaps(p) * plan.rows * filters / lanes;
-  const double direct = products / (kRate * narrow_rate * (MultipliesPairs(p, isa) ? 2 : 1));
-  return winograd < direct;
+  return plan.bundles * plan.products * (plan.tiles * tile + turns_into_taps * kSumCycles * sums);
 }
 
 const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
@@ -108,7 +127,7 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   plan->reason = p.stride_height == 1 ? "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144"
                                       : "3 x 3 taps of stride 2 from 81 products for 16 pixels instead of 144";
   PlanWinograd(p, isa, plan);
-  if (!forced && !WinogradPays(p, isa, plan->winograd))
+  if (!forced && WinogradCycles(p, isa, plan->winograd) >= DirectCycles(p, isa))
     return "for so few pixels or channels the transforms cost more than they save";
   return nullptr;
 }
@@ -124,10 +143,7 @@ const char* Depthwise(const Problem& p, const Isa& isa, bool, Plan* plan) {
 
 const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   if (p.groups == 1) return "the problem has one group";
-  // Groups of 8 x 8 channels, which fill a vector: 25 GFLOP/s directly, 12 here.
-  if (!forced && p.filter_channels >= 4 && p.out_channels / p.groups >= Lanes(p.dtype, isa)) {
-    return "each group fills the direct algorithm's vectors";
-  }
+  if (!forced && GroupFillsVectors(p, isa)) return "each group fills the direct algorithm's vectors";
   // It sums a row in registers: over 16384 pixels the error reached 2.8e-6 in float32, over 4096 it was 9e-7.
   constexpr int64_t kMaxRowPixels = 2048;
   if (p.out_width > kMaxRowPixels) return "a row is too long a sum";

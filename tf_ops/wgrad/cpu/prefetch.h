@@ -24,7 +24,8 @@ struct Bytes {
   int64_t count;
 };
 
-// Both, in steps of which there are `asks`, at least one.
+// Both in even steps, of which there are `asks`, at least one. Steps of more than a line leave gaps, which the
+// processor's own prefetcher fills.
 inline Lookahead SpreadEvenly(const Bytes& a, const Bytes& b, int64_t asks) {
   return {{{static_cast<const char*>(a.first), CeilDiv(a.count, asks)},
            {static_cast<const char*>(b.first), CeilDiv(b.count, asks)}}};

@@ -88,7 +88,7 @@ class Task {
       PackOutput(strip);
       for (int64_t channel = first_channel; channel < end_channel; channel += plan_.channel_block) {
         PackInput(strip, channel, std::min(plan_.channel_block, end_channel - channel));
-        if (channel == first_channel && i + 1 < end) PrefetchBehind(strip, first_channel);
+        if (channel == first_channel && i + 1 < end) AskForNext(strip, first_channel);
         for (int64_t group = 0; group < groups_; ++group) MultiplyGroup(strip, group, channel, i > begin);
       }
     }
@@ -142,24 +142,37 @@ class Task {
     }
   }
 
-  // Asks for what the next strip adds while this one is multiplied: it lies right behind this one's pixels, but for the
-  // padding between images. ResNeXt's 28 x 28 layer of 8 channels a group gains 19 %, ResNet's first layer 5 %.
-  void PrefetchBehind(const Strip& strip, int64_t first_channel) {
+  // What the next strip adds is asked for while this one is multiplied: it lies right behind this one's pixels, but for
+  // the padding between images. ResNeXt's 28 x 28 layer of 8 channels a group gains 19 %, ResNet's first layer 5 %.
+  void AskForNext(const Strip& strip, int64_t first_channel) {
     const int64_t size = ElementSize(p_.dtype);
     const int64_t rows = plan_.fuse_columns ? plan_.rows : std::min(plan_.panel_channels, channels_);
-    const int64_t tiles = groups_ * CeilDiv(channels_, plan_.panel_channels) * plan_.taps *
-                          Chunks(strip.rows * p_.out_width) * Tiles(kernels_, rows, columns_);
+    const int64_t slices = groups_ * CeilDiv(channels_, plan_.panel_channels) * plan_.taps;
+    const int64_t pixels = strip.rows * p_.out_width, chunks = Chunks(pixels);
 
     const int64_t end_row = strip.oh * p_.stride_height - p_.pad_top + StripInputRows(p_, strip.rows);
     const int64_t first_input = (strip.n * p_.in_height + std::min(p_.in_height, end_row)) * p_.in_width;
     const int64_t channel = first_group_ * p_.filter_channels + first_channel;
-    next_input_ = Prefetch(input_ + (first_input * p_.in_channels + channel) * size, p_.in_channels * size,
-                           strip.rows * p_.stride_height * p_.in_width, groups_ * channels_ * size, tiles);
+    const char* input = input_ + (first_input * p_.in_channels + channel) * size;
+    const int64_t input_pixels = strip.rows * p_.stride_height * p_.in_width;
+    const int64_t input_run = groups_ * channels_ * size, input_stride = p_.in_channels * size;
 
-    const int64_t first_output = (strip.n * p_.out_height + strip.oh + strip.rows) * p_.out_width;
+    const int64_t first_output = (strip.n * p_.out_height + strip.oh) * p_.out_width + pixels;
     const int64_t column = first_group_ * plan_.columns + first_column_;
-    next_output_ = Prefetch(out_backprop_ + (first_output * p_.out_channels + column) * size, p_.out_channels * size,
-                            strip.rows * p_.out_width, groups_ * columns_ * size, tiles);
+    const char* output = out_backprop_ + (first_output * p_.out_channels + column) * size;
+    const int64_t output_run = groups_ * columns_ * size, output_stride = p_.out_channels * size;
+
+    // Three channels of 256 x 256 pixels gain 33 % over bursts between the tiles, ResNet's first layer 5 %.
+    looks_ahead_ = input_run == input_stride && output_run == output_stride;
+    if (looks_ahead_) {
+      const int64_t asks = slices * chunks * Asks(kernels_, pixels / chunks, rows, columns_);
+      next_strip_ =
+          SpreadEvenly({input, input_pixels * input_run}, {output, pixels * output_run}, std::max<int64_t>(1, asks));
+    } else {
+      const int64_t tiles = slices * chunks * Tiles(kernels_, rows, columns_);
+      next_input_ = Prefetch(input, input_stride, input_pixels, input_run, tiles);
+      next_output_ = Prefetch(output, output_stride, pixels, output_run, tiles);
+    }
   }
 
   void MultiplyGroup(const Strip& strip, int64_t group, int64_t first_channel, bool accumulate) {
@@ -179,7 +192,7 @@ class Task {
         for (int64_t first = 0; first < pixels; first += chunk_pixels) {
           MultiplySlice(kernels_, kIndexedA, {0, std::min(chunk_pixels, pixels - first)}, x, step, rows,
                         OutputPanels(first / chunk_pixels, group), output_pitch_, columns_, index_ + first, sums,
-                        sum_columns_, accumulate || first > 0, nullptr, [&](auto...) {
+                        sum_columns_, accumulate || first > 0, looks_ahead_ ? &next_strip_ : nullptr, [&](auto...) {
                           next_input_.Some();
                           next_output_.Some();
                         });
@@ -212,6 +225,8 @@ class Task {
   int64_t first_column_, columns_, first_group_, groups_;
   int64_t channels_;  // of each group, packed
   T* sums_;
+  bool looks_ahead_ = false;
+  Lookahead next_strip_;
   Prefetch next_input_, next_output_;
 };
 

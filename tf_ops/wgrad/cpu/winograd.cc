@@ -19,8 +19,6 @@ constexpr int64_t kTaps = 9;
 // Of the products' squares over the taps'. The relative error is 2.8e-7 times the root of this ratio: 1.4e-6 for 24, of
 // the 1.5e-6 allowed. Normal data has 8, most data less; ResNet-50 on 3 x 3 maps, which are mostly border, reached 15.
 constexpr double kMaxCancellation = 24;
-// Longer runs of the float32 sums cost accuracy: 128 tiles give 1.5 times the error of 64.
-constexpr int64_t kMaxRun = 64;
 constexpr int64_t kOutputTile = 4;
 // Rows of one packed slice of A, as whole cache lines.
 constexpr int64_t kSliceRows = 16;
@@ -221,8 +219,8 @@ class Winograd {
         const int64_t a_stride = PanelStride(plan_.rows - row, kSliceRows, kernels_.lanes);
         const int64_t rows = std::min(kSliceRows, block.end_row - row);
         T* sums = product + (row - block.first_row) * sizes_.product_columns;
-        for (int64_t tile = 0; tile < tiles; tile += kMaxRun) {
-          MultiplySlice(kernels_, kNotIndexed, {tile, std::min(tiles, tile + kMaxRun)}, a + row * sizes_.pitch,
+        for (int64_t tile = 0; tile < tiles; tile += kMaxWinogradRun) {
+          MultiplySlice(kernels_, kNotIndexed, {tile, std::min(tiles, tile + kMaxWinogradRun)}, a + row * sizes_.pitch,
                         a_stride, rows, b, sizes_.pitch, columns, nullptr, sums, sizes_.product_columns,
                         accumulate || tile > 0, looks_ahead ? &next_point : nullptr, before_tile);
         }
@@ -248,7 +246,7 @@ class Winograd {
       for (int64_t tap = 0; tap < kTaps; ++tap) offsets[count++] = TapRow(block, row) + tap * TapStride();
     }
     return Prefetch(reinterpret_cast<const char*>(sums_), offsets, sizeof(T), count, columns * sizeof(T),
-                    plan_.products * CeilDiv(tiles, kMaxRun) * Tiles(kernels_, rows, columns));
+                    plan_.products * CeilDiv(tiles, kMaxWinogradRun) * Tiles(kernels_, rows, columns));
   }
 
   void ToTaps(const T* products, const Block& block, bool accumulate, T* taps, Squares<double>* squares) const {
@@ -356,12 +354,12 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   // A worker can hold the 36 products of up to 128 x 128 channels itself, or the 81 of 90 x 90.
   constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
   const int64_t tile_bytes = w.products * (w.rows + w.columns) * sum_size;
-  w.shared_transforms =
-      w.products * w.rows * w.columns * sum_size > kProductBytes || (kMaxRun + 1) * tile_bytes > kTransformBytes;
+  w.shared_transforms = w.products * w.rows * w.columns * sum_size > kProductBytes ||
+                        (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes;
   w.bundles_per_task = 1;
-  int64_t max_chunk = kMaxRun;
+  int64_t max_chunk = kMaxWinogradRun;
   if (w.shared_transforms) {
-    max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxRun);
+    max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxWinogradRun);
   } else {
     // Two cache lines of a pixel at a time: one loses 4-8 %.
     constexpr int64_t kRunBytes = 128;
