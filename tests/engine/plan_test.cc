@@ -64,6 +64,12 @@ void TestChoice() {
   CHECK_TRUE(!PlanOf(Square(8, 7, 960, 960, 3, 1, 1, 1, 960)).depthwise.whole_rows);
   CHECK_TRUE(!PlanOf(Square(1, 28, 192, 192, 3, 1, 1, 1, 192)).depthwise.whole_rows);
 
+  // Patches side by side, if they are wide enough.
+  CHECK_TRUE(PlanOf(Square(8, 224, 3, 768, 16, 16, 1, 0, 1)).folded);
+  CHECK_TRUE(!PlanOf(Square(8, 224, 3, 96, 4, 4, 1, 0, 1)).folded);
+  CHECK_TRUE(!PlanOf(Square(8, 225, 3, 768, 16, 16, 1, 0, 1)).folded);
+  CHECK_TRUE(!PlanOf(Square(8, 224, 3, 768, 16, 16, 1, 8, 1)).folded);
+
   // Strips for few channels, in or out.
   CHECK_TRUE(PlanOf(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)).strip_direct.fuse_columns);
   CHECK_TRUE(PlanOf(Square(8, 56, 256, 256, 3, 2, 1, 1, 32)).strip_direct.fuse_columns);
@@ -78,7 +84,10 @@ void TestChoice() {
   CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 1, 1, 1, 0, 1)).exchanged);
   CHECK_TRUE(!PlanOf(Square(8, 56, 2, 2, 1, 1, 1, 0, 1)).exchanged);
   CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 1, 2, 1, 0, 1)).exchanged);
-  CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 1, 1)).exchanged);
+  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 1, 1)).exchanged);
+  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 9, 1, 1, 4, 1)).strips);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 3, 1)).exchanged);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 31, 1, 1, 0, 1)).exchanged);
 
   // Groups too thin for a vector of the widest are bundled.
   Plan bundled;
@@ -117,7 +126,7 @@ void TestForced() {
                ++declined;
                CHECK_TRUE(*reason != 0);
              }).ok());
-  CHECK_EQ(declined, 5);
+  CHECK_EQ(declined, 6);
 }
 
 void TestWorkspace() {

@@ -41,7 +41,13 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(2, 5, 17, 33, 1, 1, 1, 0, 1),      // one more than a vector
       Square(3, 9, 64, 64, 1, 1, 1, 0, 1),      // pointwise, in place
       Square(3, 9, 37, 2, 1, 1, 1, 0, 1),       // pointwise, few filters
+      Square(2, 11, 40, 3, 3, 1, 1, 1, 1),      // few filters, exchanged: strips of fused columns
+      Square(1, 14, 35, 2, 5, 1, 1, 0, 1),      // few filters, without padding
+      Square(2, 13, 19, 2, 3, 1, 2, 2, 1),      // few filters, dilated
+      Square(1, 12, 21, 1, 3, 1, 1, 4, 1),      // few filters, more padding than the filter reaches
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise
+      Square(2, 12, 5, 37, 4, 4, 1, 0, 1),      // patches side by side, folded
+      Square(1, 12, 19, 9, 2, 2, 1, 0, 1),      // patches side by side, ragged channels
       Square(1, 2, 3, 5, 7, 1, 1, 3, 1),        // filter larger than the image
       Square(2, 11, 4, 6, 2, 5, 1, 0, 1),       // stride larger than the filter
       Square(1, 3, 5, 4, 3, 1, 4, 4, 1),        // dilation that skips the image

@@ -21,14 +21,20 @@ Status AllocateScratch(size_t bytes, Scratch* scratch, char** memory) {
   return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
 }
 
-// As RunDirect. dW^T takes the end of the shared memory.
+// As RunDirect. The exchanged problem's dW takes the end of the shared memory.
 bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                   void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const int64_t element_size = ElementSize(problem.dtype);
-  char* transposed = workers - AlignedBytes(FilterElements(problem) * element_size);
-  const bool accurate = RunDirect(Exchanged(problem), plan, out_backprop, input, transposed, shared, workers, executor);
-  TransposeToNHWC(*plan.isa, element_size, 1, problem.out_channels, problem.in_channels, transposed, filter_backprop,
-                  executor);
+  char* exchanged = workers - AlignedBytes(FilterElements(problem) * element_size);
+  const auto run = plan.strips ? RunStripDirect : RunDirect;
+  const bool accurate = run(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
+  const int64_t taps = problem.filter_height * problem.filter_width;
+  const int64_t tap_bytes = problem.in_channels * problem.out_channels * element_size;
+  executor->Run(taps, [&](int64_t tap, int) {
+    TransposeOf(*plan.isa, element_size)(exchanged + (taps - 1 - tap) * tap_bytes, problem.in_channels,
+                                         problem.out_channels, problem.in_channels,
+                                         static_cast<char*>(filter_backprop) + tap * tap_bytes, problem.out_channels);
+  });
   return accurate;
 }
 
@@ -44,6 +50,8 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
     case Algorithm::kDirect:
       if (plan.exchanged) {
         *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else if (plan.folded) {
+        *accurate = RunDirect(Folded(problem), plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.strips) {
         *accurate = RunStripDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else {

@@ -10,7 +10,7 @@
 
 namespace wgrad {
 
-// Which operand of a product is taken through a list of its rows, one row for each pixel.
+// Which operand of a product is taken through a list, for each pixel where its row is: in elements of A, in rows of B.
 enum Indexed { kNotIndexed, kIndexedA, kIndexedB };
 
 // What a micro-kernel asks for while it multiplies: with every kLookaheadPixels pixels the line at `next` of each
@@ -27,8 +27,8 @@ struct Lookahead {
 inline constexpr int64_t kLookaheadPixels = 4;
 
 // Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
-//   tile[i][j] += sum over p in [0, depth) of a[ap * a_stride + i] * b[bp * vectors * lanes + j],
-// where ap or bp is index[p] and the other one p, or both are p. Moves `lookahead` on, where it is given.
+//   tile[i][j] += sum over p in [0, depth) of a[ap + i] * b[bp * vectors * lanes + j],
+// where ap is p * a_stride, or index[p], and bp is p, or index[p]. Moves `lookahead` on, where it is given.
 template <typename T>
 using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile,
                              int64_t tile_stride, bool accumulate, Lookahead* lookahead);

@@ -25,7 +25,7 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
         stream.next += stream.step;
       }
     }
-    const T* a_row = a + (kIndexed == kIndexedA ? index[p] : p) * a_stride;
+    const T* a_row = a + (kIndexed == kIndexedA ? index[p] : p * a_stride);
     const T* b_row = b + (kIndexed == kIndexedB ? index[p] : p) * (kVectors * kLanes<T>);
     V b_vector[kVectors];
 #pragma GCC unroll 3

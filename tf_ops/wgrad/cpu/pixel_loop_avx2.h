@@ -85,8 +85,7 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
       .macro wgrad_pixel ahead, a
         .if %c[indexed] == %c[indexed_a]
           movslq 4*\ahead(%[index]), %[row]
-          imul %[a_step], %[row]
-          wgrad_product "(%[a],%[row])", 32*%c[vectors]*\ahead, "(%[b])"
+          wgrad_product "(%[a],%[row],%c[size])", 32*%c[vectors]*\ahead, "(%[b])"
         .elseif %c[indexed] == %c[indexed_b]
           imull $32*%c[vectors], 4*\ahead(%[index]), %k[row]
           wgrad_product "\a", 0, "(%[b],%[row])"

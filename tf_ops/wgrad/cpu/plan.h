@@ -94,6 +94,7 @@ struct Plan {
   const Isa* isa = nullptr;
   bool strips = false;     // the direct or the depthwise algorithm runs on strips, not in place
   bool exchanged = false;  // X and dY change places, and the result is transposed
+  bool folded = false;     // the columns of a patch count as channels
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
   WinogradPlan winograd = {};
@@ -113,9 +114,15 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Pla
 // The plan whose sums are those of the definition, term by term, for a problem that some other plan has computed.
 void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan);
 
-// The problem of which dW is the transpose of the given one's, where that has a 1 x 1 filter that sees each pixel: X
-// and dY change places.
+// The problem in which X and dY have changed places, for one of stride 1 without groups: the pixel q of X meets the
+// pixel o = q + pad - k * dilation of dY at the tap k, so that with the taps in reverse order o takes the place of a
+// pixel that q sees. Its dW is the given one's turned by 180 degrees, channels and filters transposed. Its padding may
+// be negative.
 Problem Exchanged(const Problem& problem);
+
+// The same problem with a filter of one column, whose patches lie side by side in X without padding: their columns and
+// channels are one run of channels, in X as in dW.
+Problem Folded(const Problem& problem);
 
 // A JSON object: "algorithm", "reason", "isa", "transpose", "blocking" (object), "workspace_bytes" (object: "shared",
 // "per_worker"), "tasks", and "declined" (list of {"algorithm", "reason"}); or {"error"}.

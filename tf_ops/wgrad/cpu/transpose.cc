@@ -6,9 +6,13 @@
 
 namespace wgrad {
 
+TransposeMatrix TransposeOf(const Isa& isa, int64_t element_size) {
+  return element_size == 2 ? isa.transpose16 : element_size == 4 ? isa.transpose32 : isa.transpose64;
+}
+
 void TransposeToNHWC(const Isa& isa, int64_t element_size, int64_t batch, int64_t channels, int64_t pixels,
                      const void* from, void* to, Executor* executor) {
-  const auto transpose = element_size == 2 ? isa.transpose16 : element_size == 4 ? isa.transpose32 : isa.transpose64;
+  const TransposeMatrix transpose = TransposeOf(isa, element_size);
   // Whole squares along the pixels, and long enough runs of them to be read a page at a time.
   constexpr int64_t kPixelsPerTask = 256;
   const int64_t tasks_per_image = CeilDiv(pixels, kPixelsPerTask);

@@ -6,6 +6,8 @@
 
 namespace wgrad {
 
+TransposeMatrix TransposeOf(const Isa& isa, int64_t element_size);
+
 // Copies an image tensor from NCHW to NHWC; `pixels` is height * width.
 void TransposeToNHWC(const Isa& isa, int64_t element_size, int64_t batch, int64_t channels, int64_t pixels,
                      const void* from, void* to, Executor* executor);
