@@ -51,11 +51,11 @@ using ReduceSlices = void (*)(const T* partial, int64_t slice_stride, int64_t sl
 
 // Transforms `channels` channels of one tile, given as a pointer to each pixel's channels in row order, and writes its
 // points: point i of column c goes to plane i, laid out as PackRows lays out row `tile` of a panel. Asks for
-// next_pixels, which come next.
+// next_pixels, which come next, and with write_ahead for what the tile after the next one overwrites.
 template <typename T>
 using TransformPixels = void (*)(const void* const* pixels, const void* const* next_pixels, int64_t first_channel,
                                  int64_t channels, int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane,
-                                 T* to);
+                                 bool write_ahead, T* to);
 
 // What Winograd's transform to taps read, and what it made of that, each as the sum of the squares.
 template <typename T>

@@ -159,6 +159,8 @@ class Winograd {
   void TransformTiles(int64_t first, int64_t count, int64_t slot, int64_t first_bundle, int64_t bundles, T* u,
                       T* v) const {
     const int dtype = static_cast<int>(p_.dtype);
+    // Shared transforms do not fit into the second-level cache: 4_3x3 gains 8 %, where narrow groups lose up to 10 %.
+    const bool write_ahead = plan_.shared_transforms;
     TilePixels buffers[2];
     TilePixels* pixels = &buffers[0];
     TilePixels* next = &buffers[1];
@@ -167,12 +169,12 @@ class Winograd {
       FindTile(std::min(first + i + 1, plan_.tiles - 1), next);
       for (int64_t j = 0; j < bundles; ++j) {
         transforms_.input[dtype](pixels->input, next->input, (first_bundle + j) * plan_.rows, plan_.rows, kSliceRows,
-                                 sizes_.pitch, slot + i, sizes_.u_plane, u + j * sizes_.u);
+                                 sizes_.pitch, slot + i, sizes_.u_plane, write_ahead, u + j * sizes_.u);
       }
       for (int64_t j = 0; j < bundles; ++j) {
         transforms_.out_backprop[dtype](pixels->out_backprop, next->out_backprop, (first_bundle + j) * plan_.columns,
                                         plan_.columns, PanelWidth(), sizes_.pitch, slot + i, sizes_.v_plane,
-                                        v + j * sizes_.v);
+                                        write_ahead, v + j * sizes_.v);
       }
       std::swap(pixels, next);
     }
