@@ -30,8 +30,7 @@ void TestChoice() {
   CHECK_EQ(Chosen(Square(8, 33, 2048, 256, 3, 1, 2, 2, 1)), "winograd");
   CHECK_EQ(Chosen(Square(8, 33, 2048, 256, 3, 1, 6, 6, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 33, 2048, 256, 3, 1, 12, 12, 1)), "direct");
-  // Too few channels, 1.2 to 1.8 times as slow, but not too few filters, which fill a vector of the direct algorithm's
-  // no better: twice as fast.
+  // Too few channels: 1.2 to 1.8 times as slow as directly.
   CHECK_EQ(Chosen(Square(8, 224, 3, 64, 3, 1, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 112, 4, 64, 3, 1, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 112, 8, 64, 3, 1, 1, 1, 1)), "winograd");

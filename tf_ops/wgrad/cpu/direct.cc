@@ -174,7 +174,7 @@ class Task {
     const int64_t slices = CeilDiv(plan_.rows, plan_.slice_rows);
     const int64_t asks = slices * Asks(d_.kernels, PanelDepth(plan_, depth_), plan_.slice_rows, columns_);
     return SpreadEvenly({d_.input + next_pixel * p_.in_channels * d_.element_size, bytes * p_.in_channels},
-                        {OutBackprop(0, next_pixel), bytes * p_.out_channels}, std::max<int64_t>(1, asks));
+                        {OutBackprop(0, next_pixel), bytes * p_.out_channels}, asks);
   }
 
   // The slice after this one, but for that of another tap, which sees most of the same pixels.

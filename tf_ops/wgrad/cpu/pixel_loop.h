@@ -18,13 +18,7 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
 #pragma GCC unroll 3
     for (int j = 0; j < kVectors; ++j) sum[i][j] = V{};
   }
-  for (int64_t p = 0; p < depth; ++p) {
-    if (lookahead != nullptr && p % kLookaheadPixels == 0) {
-      for (Lookahead::Stream& stream : lookahead->streams) {
-        __builtin_prefetch(stream.next);
-        stream.next += stream.step;
-      }
-    }
+  const auto multiply = [&](int64_t p) __attribute__((always_inline)) {
     const T* a_row = a + (kIndexed == kIndexedA ? index[p] : p * a_stride);
     const T* b_row = b + (kIndexed == kIndexedB ? index[p] : p) * (kVectors * kLanes<T>);
     V b_vector[kVectors];
@@ -36,6 +30,19 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
 #pragma GCC unroll 3
       for (int j = 0; j < kVectors; ++j) sum[i][j] = Arithmetic::Apply(sum[i][j], a_vector, b_vector[j]);
     }
+  };
+  if (lookahead == nullptr) {
+    for (int64_t p = 0; p < depth; ++p) multiply(p);
+    return;
+  }
+  for (int64_t p = 0; p < depth; ++p) {
+    if (p % kLookaheadPixels == 0) {
+      for (Lookahead::Stream& stream : lookahead->streams) {
+        __builtin_prefetch(stream.next);
+        stream.next += stream.step;
+      }
+    }
+    multiply(p);
   }
 }
 

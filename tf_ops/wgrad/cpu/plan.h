@@ -19,7 +19,7 @@ struct DirectPlan {
   bool a_in_place;           // X is read where it lies
   bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
   bool sums_in_cache;        // near enough not to be asked for
-  bool blocks_in_cache;      // so are they with the block of pixels that comes next
+  bool blocks_in_cache;      // this block of pixels, the next one and the sums
   int64_t taps, rows;        // per group
   int64_t slice_rows;        // rows of one packed slice of A
   int64_t columns;           // of one group

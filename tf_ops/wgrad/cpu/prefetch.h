@@ -2,6 +2,7 @@
 #ifndef TF_OPS_WGRAD_CPU_PREFETCH_H_
 #define TF_OPS_WGRAD_CPU_PREFETCH_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "tf_ops/wgrad/cpu/kernels.h"
@@ -24,9 +25,10 @@ struct Bytes {
   int64_t count;
 };
 
-// Both in even steps, of which there are `asks`, at least one. Steps of more than a line leave gaps, which the
-// processor's own prefetcher fills.
+// Both in even steps, of which there are `asks`. Steps of more than a line leave gaps, which the processor's own
+// prefetcher fills.
 inline Lookahead SpreadEvenly(const Bytes& a, const Bytes& b, int64_t asks) {
+  asks = std::max<int64_t>(1, asks);
   return {{{static_cast<const char*>(a.first), CeilDiv(a.count, asks)},
            {static_cast<const char*>(b.first), CeilDiv(b.count, asks)}}};
 }

@@ -161,8 +161,7 @@ class Task {
     looks_ahead_ = input_run == input_stride && output_run == output_stride;
     if (looks_ahead_) {
       const int64_t asks = slices * chunks * Asks(kernels_, pixels / chunks, rows, columns_);
-      next_strip_ =
-          SpreadEvenly({input, input_pixels * input_run}, {output, pixels * output_run}, std::max<int64_t>(1, asks));
+      next_strip_ = SpreadEvenly({input, input_pixels * input_run}, {output, pixels * output_run}, asks);
     } else {
       const int64_t tiles = slices * chunks * Tiles(kernels_, rows, columns_);
       next_input_ = Prefetch(input, input_stride, input_pixels, input_run, tiles);

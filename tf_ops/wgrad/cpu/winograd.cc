@@ -235,7 +235,7 @@ class Winograd {
   Lookahead NextPoint(const T* a, const T* b, int64_t tiles, const Block& block) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
     const int64_t slices = CeilDiv(rows, kSliceRows);
-    const int64_t asks = std::max<int64_t>(1, slices * Asks(kernels_, tiles, std::min(rows, kSliceRows), columns));
+    const int64_t asks = slices * Asks(kernels_, tiles, std::min(rows, kSliceRows), columns);
     const int64_t row_bytes = sizes_.pitch * sizeof(T);
     return SpreadEvenly({a + sizes_.u_plane, rows * row_bytes}, {b + sizes_.v_plane, columns * row_bytes}, asks);
   }
