@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 
 #include "tf_ops/wgrad/cpu/engine.h"
 #include "tf_ops/wgrad/cpu/kernels.h"
@@ -73,7 +74,8 @@ inline int64_t Asks(const Kernels<T>& kernels, int64_t pixels, int64_t rows, int
 template <typename T, typename BeforeTile>
 inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixels, const T* a, int64_t a_stride,
                           int64_t rows, const T* b, int64_t pitch, int64_t columns, const int32_t* index, T* sums,
-                          int64_t sum_stride, bool accumulate, Lookahead* lookahead, const BeforeTile& before_tile) {
+                          int64_t sum_stride, bool accumulate, std::optional<Lookahead>& lookahead,
+                          const BeforeTile& before_tile) {
   const int64_t panel_width = kMaxVectors * kernels.lanes;
   if (indexed != kIndexedA) a += pixels.begin * a_stride;
   for (int64_t column = 0; column < columns; column += panel_width) {
@@ -84,7 +86,7 @@ inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixe
       T* tile = sums + row * sum_stride + column;
       before_tile(tile, tile_rows, vectors * kernels.lanes);
       kernels.micro[indexed][vectors][tile_rows](pixels.end - pixels.begin, a + row, a_stride, panel, index, tile,
-                                                 sum_stride, accumulate, lookahead);
+                                                 sum_stride, accumulate, lookahead ? &*lookahead : nullptr);
     });
   }
 }

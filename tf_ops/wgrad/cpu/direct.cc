@@ -5,6 +5,7 @@
 #include "tf_ops/wgrad/cpu/direct.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
@@ -115,8 +116,7 @@ class Task {
     depth_ = std::min(plan_.depth_block, end_pixel_ - first_pixel);
     for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel);
     const int64_t next_pixel = first_pixel + plan_.depth_block;
-    looks_ahead_ = LooksAhead(next_pixel);
-    if (looks_ahead_) next_block_ = NextBlock(next_pixel);
+    next_block_ = NextBlock(next_pixel);
     next_output_ = NextOutput(next_pixel);
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
       const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
@@ -158,18 +158,14 @@ class Task {
     };
     const Indexed indexed = pixels_.count == depth_ ? kNotIndexed : kIndexedB;
     MultiplySlice(d_.kernels, indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride, rows, Panels(group), pitch_,
-                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, looks_ahead_ ? &next_block_ : nullptr,
-                  before_tile);
+                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, next_block_, before_tile);
   }
 
-  // Whether the micro-kernels ask for the next block, in the order of the memory, which wakes the processor's own
-  // prefetcher.
-  bool LooksAhead(int64_t next_pixel) const {
-    return plan_.blocks_in_cache && next_pixel < end_pixel_ && end_row_ - first_row_ == plan_.rows &&
-           columns_ == plan_.columns;
-  }
-
-  Lookahead NextBlock(int64_t next_pixel) const {
+  // All of the next block, where a cache holds it beside this one, in the order of the memory, which wakes the
+  // processor's own prefetcher.
+  std::optional<Lookahead> NextBlock(int64_t next_pixel) const {
+    const bool whole_pixels = end_row_ - first_row_ == plan_.rows && columns_ == plan_.columns;
+    if (!plan_.blocks_in_cache || !whole_pixels || next_pixel >= end_pixel_) return std::nullopt;
     const int64_t bytes = std::min(plan_.depth_block, end_pixel_ - next_pixel) * d_.element_size;
     const int64_t slices = CeilDiv(plan_.rows, plan_.slice_rows);
     const int64_t asks = slices * Asks(d_.kernels, PanelDepth(plan_, depth_), plan_.slice_rows, columns_);
@@ -179,7 +175,7 @@ class Task {
 
   // The slice after this one, but for that of another tap, which sees most of the same pixels.
   Prefetch NextSlice(int64_t group, int64_t row, int64_t rows) const {
-    if (looks_ahead_) return Prefetch();
+    if (next_block_) return Prefetch();
     const char* next;
     if (row + rows < end_row_) {
       next = Input(group, row + rows);
@@ -199,7 +195,7 @@ class Task {
   Prefetch NextOutput(int64_t first_pixel) const {
     constexpr int64_t kFewRows = 128;
     const int64_t rows = end_row_ - first_row_, groups = end_group_ - first_group_;
-    if (looks_ahead_ || first_pixel >= end_pixel_ || plan_.taps * rows > kFewRows) return Prefetch();
+    if (next_block_ || first_pixel >= end_pixel_ || plan_.taps * rows > kFewRows) return Prefetch();
     const int64_t run = (groups - 1) * plan_.columns + columns_;
     return Prefetch(OutBackprop(first_group_, first_pixel), p_.out_channels * d_.element_size,
                     std::min(plan_.depth_block, end_pixel_ - first_pixel), run * d_.element_size,
@@ -225,8 +221,7 @@ class Task {
   TapPixels pixels_;
   int64_t end_pixel_;
   int64_t depth_;  // pixels of the block
-  bool looks_ahead_;
-  Lookahead next_block_;
+  std::optional<Lookahead> next_block_;
   Prefetch next_output_;
   int64_t first_row_, end_row_, first_column_, columns_, first_group_, end_group_;
   T* slice_sums_;
@@ -268,12 +263,13 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
   return !blocking.bf16_pairs || AllFinite(direct.sums, blocking.depth_slices * layout.elements());
 }
 
-}  // namespace
-
+// Whether each output pixel sees the input pixel in its place, and no other.
 bool IsPointwise(const Problem& p) {
   return p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 && p.stride_width == 1 &&
          p.in_height == p.out_height && p.in_width == p.out_width;
 }
+
+}  // namespace
 
 void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const bool same_type = SumsInItsType(p.dtype);

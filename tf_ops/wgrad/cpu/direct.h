@@ -6,9 +6,6 @@
 
 namespace wgrad {
 
-// Whether each output pixel sees the input pixel in its place, and no other.
-bool IsPointwise(const Problem& problem);
-
 // Fills plan->direct, the tasks and the workspace sizes. bf16_pairs needs isa.has_bf16_pairs() and bfloat16.
 void PlanDirect(const Problem& problem, const Isa& isa, bool bf16_pairs, Plan* plan);
 

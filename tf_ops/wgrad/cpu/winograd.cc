@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
@@ -215,8 +216,10 @@ class Winograd {
       const T* a = u + point * sizes_.u_plane;
       const T* b = v + point * sizes_.v_plane + block.first_column * sizes_.pitch;
       T* product = products + point * sizes_.product_plane;
-      Lookahead next_point = NextPoint(a + block.first_row * sizes_.pitch, b, tiles, block);
-      const bool looks_ahead = plan_.shared_transforms && point + 1 < plan_.products;
+      std::optional<Lookahead> next_point;
+      if (plan_.shared_transforms && point + 1 < plan_.products) {
+        next_point = NextPoint(a + block.first_row * sizes_.pitch, b, tiles, block);
+      }
       for (int64_t row = block.first_row; row < block.end_row; row += kSliceRows) {
         const int64_t a_stride = PanelStride(plan_.rows - row, kSliceRows, kernels_.lanes);
         const int64_t rows = std::min(kSliceRows, block.end_row - row);
@@ -224,7 +227,7 @@ class Winograd {
         for (int64_t tile = 0; tile < tiles; tile += kMaxWinogradRun) {
           MultiplySlice(kernels_, kNotIndexed, {tile, std::min(tiles, tile + kMaxWinogradRun)}, a + row * sizes_.pitch,
                         a_stride, rows, b, sizes_.pitch, columns, nullptr, sums, sizes_.product_columns,
-                        accumulate || tile > 0, looks_ahead ? &next_point : nullptr, before_tile);
+                        accumulate || tile > 0, next_point, before_tile);
         }
       }
     }
