@@ -206,6 +206,14 @@ void TestMemoryThatCudnnLacksOnceIsNotHeldAgainstIt() {
   CHECK_EQ(turns(p, tensors, 3), 0);
   CudnnAnswers(cudnn::kSuccess);
   CHECK_LE(1, turns(p, tensors, 20));
+  // It is asked ever more seldom: at the calls 1, 2, 4, ..., 64.
+  p = Window(Make(2, 12, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  tensors = TensorsOf(p);
+  CudnnAnswers(cudnn::kDeviceAllocationFailed);
+  const int before = CudnnCalls();
+  CHECK_EQ(turns(p, tensors, 100), 0);
+  CHECK_EQ(CudnnCalls() - before, 7);
+  CudnnAnswers(cudnn::kSuccess);
   // It cannot run what it said it would.
   p = Window(Make(2, 10, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
   tensors = TensorsOf(p);

@@ -35,7 +35,7 @@ std::vector<Plan> AllPlans(const Problem& p, const Device& device) {
     plan.slices = 5;
     plans.push_back(plan);
     plan.images_per_round = 2;
-    plan.slices = 2;
+    plan.slices = 33;  // two chains
     plans.push_back(plan);
   }
   return plans;

@@ -1,7 +1,9 @@
 // The planner: which kernel, alignment, tile and split-K it takes for which problem on which device.
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <random>
+#include <set>
 #include <string>
 
 #include "tests/engine/check.h"
@@ -110,6 +112,16 @@ void TestSplitFillsTheDevice() {
   const Instance& instance = InstanceOf(plan);
   const int64_t tiles = CeilDiv(p.out_channels, instance.tile_m) * CeilDiv(FilterRows(p), instance.tile_n);
   CHECK_LE(kA100.multiprocessors / 2, tiles * plan.slices);
+}
+
+// Which is the faster, a model of the device cannot tell: both are measured.
+void TestEachInstanceHasTwoSplits() {
+  std::map<InstanceId, std::set<int64_t>> slices;
+  for (const Plan& plan : MakePlans(Conv(DataType::kFloat16, 256, 56, 64, 64, 3), kH100, {})) {
+    slices[plan.instance].insert(plan.slices);
+  }
+  CHECK_LE(2u, slices.size());
+  for (const auto& [instance, counts] : slices) CHECK_EQ(counts.size(), 2u);
 }
 
 void TestManyTilesNeedNoSplit() {
@@ -285,6 +297,7 @@ int main() {
   TestHalfOnTuringGoesToTheGeneralKernel();
   TestAlignment();
   TestSplitFillsTheDevice();
+  TestEachInstanceHasTwoSplits();
   TestManyTilesNeedNoSplit();
   TestGroups();
   TestHugeImageGoesToTheGeneralKernel();

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from cases import SLICES, dispatched_problems
+from cases import SLICES, captured_problem, dispatched_problems
 from device import DeviceProblem, Gpu, Host, is_lost
 from engine import Choice, Engine
 from problem import DTYPES, LAYOUTS, Problem, make_problem, reference, relative_error, tolerance
@@ -24,17 +25,29 @@ class DeviceLostError(Exception):
         self.outcome = outcome
 
 
+def _arithmetics(dtype: str) -> tuple[bool, ...]:
+    """Whether float32 may be rounded to tf32: both."""
+    return (True, False) if dtype == "float32" else (False,)
+
+
+_ARITHMETICS = [(dtype, tf32) for dtype in DTYPES for tf32 in _arithmetics(dtype)]
+
+
 def _choices(engine: Engine, problem: Problem) -> Iterator[tuple[Choice, str, float]]:
     """What to run, its name, and the error that it may make."""
-    for tf32 in (True, False) if problem.dtype_name == "float32" else (False,):
+    for tf32 in _arithmetics(problem.dtype_name):
         allowed = tolerance(problem.dtype_name, tf32)
+        seen = set()
         for index, plan in enumerate(engine.plans(problem, Choice(allow_tf32=tf32))):
-            for slices in SLICES if plan["method"] != "zeros" else (0,):
-                name = f"{plan['instance'] or plan['method']} tf32={tf32} slices={slices or plan['slices']}"
+            kernel = plan["instance"] or plan["method"]
+            another_split = kernel in seen
+            seen.add(kernel)
+            for slices in SLICES if plan["method"] != "zeros" and not another_split else (0,):
+                name = f"{kernel} tf32={tf32} slices={slices or plan['slices']}"
                 # The error of a sum grows with the square root of its length, which the planner bounds.
                 longer = max(1.0, plan["slices"] / slices) if slices else 1.0
                 yield Choice(allow_tf32=tf32, plan=index, slices=slices), name, allowed * longer**0.5
-            if problem.batch > 1 and plan["method"] != "zeros":
+            if problem.batch > 1 and plan["method"] != "zeros" and not another_split:
                 name = f"{plan['method']} in rounds"
                 yield Choice(allow_tf32=tf32, plan=index, slices=2, images_per_round=1), name, allowed
 
@@ -98,13 +111,14 @@ def check_non_finite(engine: Engine, device: Gpu | Host) -> Iterator[Outcome]:
             yield _outcome(device, case, plan, 0.0, lambda c=choice, check=check: check(c))
 
 
-def check_dispatch(engine: Engine, device: Gpu | Host, problem: Problem, use_cudnn: bool) -> Iterator[Outcome]:
+def check_dispatch(
+    engine: Engine, device: Gpu | Host, problem: Problem, tf32: bool, use_cudnn: bool
+) -> Iterator[Outcome]:
     """What TensorFlow's kernel calls, through the measuring phase and after it."""
     tensors = DeviceProblem(problem, device)
     expected = reference(problem, *tensors.on_host())
-    for tf32 in (True, False) if problem.dtype_name == "float32" else (False,):
-        for _ in range(_DISPATCHED_CALLS):
-            yield _dispatched(engine, tensors, expected, tf32, use_cudnn)
+    for _ in range(_DISPATCHED_CALLS):
+        yield _dispatched(engine, tensors, expected, tf32, use_cudnn)
 
 
 def _dispatched(engine: Engine, tensors: DeviceProblem, expected: np.ndarray, tf32: bool, use_cudnn: bool) -> Outcome:
@@ -124,30 +138,59 @@ def _dispatched(engine: Engine, tensors: DeviceProblem, expected: np.ndarray, tf
     return outcome
 
 
+def check_captured(engine: Engine, device: Gpu | Host, problem: Problem, use_cudnn: bool) -> Iterator[Outcome]:
+    """Captured into a graph before and after the measuring phase, and replayed twice with the same bits."""
+    tensors = DeviceProblem(problem, device)
+    expected = reference(problem, *tensors.on_host())
+    out = tensors.empty_result()
+
+    def compute() -> str:
+        return tensors.compute(engine, out, allow_tf32=True, use_cudnn=use_cudnn)
+
+    def check() -> tuple[float, str]:
+        replay = device.capture(compute)
+        replays = []
+        for _ in range(2):
+            out.fill_(float("nan"))
+            replay()
+            device.synchronize()
+            replays.append(out.clone())
+        same = torch.equal(*(each.view(torch.uint8) for each in replays))
+        return relative_error(out.double().cpu().numpy(), expected), "" if same else "two replays differ"
+
+    for when in ("before", "after"):
+        case = f"a graph captured {when} measuring: {problem.describe()}"
+        yield _outcome(device, case, f"use_cudnn={use_cudnn}", tolerance(problem.dtype_name, tf32=True), check)
+        for _ in range(_DISPATCHED_CALLS):
+            compute()
+
+
 def check_cudnn(engine: Engine, device: Gpu) -> Iterator[Outcome]:
     """The dispatch with cuDNN among the candidates, which must have its turns wherever PyTorch has it."""
-    for dtype in DTYPES:
+    for dtype, tf32 in _ARITHMETICS:
         ran = set()
         for layout in LAYOUTS:
             for problem in dispatched_problems(dtype, layout):
-                for outcome in check_dispatch(engine, device, problem, use_cudnn=True):
+                for outcome in check_dispatch(engine, device, problem, tf32, use_cudnn=True):
                     ran.add(outcome.plan)
                     yield outcome
         missing = torch.backends.cudnn.is_available() and "cudnn" not in ran
-        yield Outcome(f"{dtype}: cuDNN has turns", "cudnn", 0.0, 0.0, "it never ran" if missing else "")
+        yield Outcome(f"{dtype} tf32={tf32}: cuDNN has turns", "cudnn", 0.0, 0.0, "it never ran" if missing else "")
 
 
-def run_own(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:
-    """The engine's own kernels."""
+def run_kernels(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:
+    """The engine's own kernels, one by one."""
     for problem in problems:
         yield from check_problem(engine, device, problem)
     yield from check_non_finite(engine, device)
-    for dtype in DTYPES:
-        for layout in LAYOUTS:
-            yield from check_dispatch(engine, device, next(dispatched_problems(dtype, layout)), use_cudnn=False)
 
 
 def run_all(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:
-    yield from run_own(engine, device, problems)
+    yield from run_kernels(engine, device, problems)
+    for (dtype, tf32), layout in itertools.product(_ARITHMETICS, LAYOUTS):
+        yield from check_dispatch(engine, device, next(dispatched_problems(dtype, layout)), tf32, use_cudnn=False)
+    cudnn = (False, True) if isinstance(device, Gpu) else (False,)
+    for dtype, use_cudnn in itertools.product(DTYPES, cudnn):
+        yield from check_captured(engine, device, captured_problem(dtype), use_cudnn)
     if isinstance(device, Gpu):
         yield from check_cudnn(engine, device)

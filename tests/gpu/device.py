@@ -22,6 +22,10 @@ class Gpu:
     title = "GPU results"
     peak_size = 8192  # of the matrices whose product is the ceiling to compare with
 
+    def __init__(self) -> None:
+        # As TensorFlow's streams, it does not wait for the default one: a launch on the wrong stream would be seen.
+        torch.cuda.set_stream(torch.cuda.Stream())
+
     def facts(self) -> dict[str, object]:
         properties = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
@@ -39,16 +43,23 @@ class Gpu:
     def synchronize(self) -> None:
         torch.cuda.synchronize()
 
-    def hold(self) -> None:
-        """Keeps the device busy for about 20 ms, so that what is queued meanwhile runs without waiting for the host."""
-        torch.cuda._sleep(40_000_000)
+    def hold(self, milliseconds: int) -> None:
+        """Keeps the device busy for about as long: what is queued meanwhile then runs without waiting for the host."""
+        torch.cuda._sleep(2_000_000 * milliseconds)
+
+    def capture(self, run: Callable[[], object]) -> Callable[[], object]:
+        """A graph of what `run` launches: calling it replays them."""
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            run()
+        return graph.replay
 
     def milliseconds(self, run: Callable[[], object], repetitions: int = 30, warm_up: int = 10) -> float:
         """The median time of `run` on the current stream, by events."""
         for _ in range(warm_up):
             run()
         events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repetitions)]
-        self.hold()  # otherwise short calls would time the host
+        self.hold(20)  # otherwise short calls would time the host
         for start, stop in events:
             start.record()
             run()
@@ -73,8 +84,11 @@ class Host:
     def synchronize(self) -> None:
         pass
 
-    def hold(self) -> None:
+    def hold(self, milliseconds: int) -> None:
         pass
+
+    def capture(self, run: Callable[[], object]) -> Callable[[], object]:
+        return run
 
     def milliseconds(self, run: Callable[[], object]) -> float:
         """The time of one call."""

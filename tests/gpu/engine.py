@@ -151,6 +151,12 @@ def _is_current(target: pathlib.Path, newest_source: float) -> bool:
     return target.exists() and target.stat().st_mtime > newest_source
 
 
+def _newest(sources: list[pathlib.Path]) -> float:
+    """When they or the headers were last changed."""
+    headers = [*SOURCES.parent.glob("*.h"), *SOURCES.parent.glob("c[pu]*/*.h")]
+    return max(path.stat().st_mtime for path in [*headers, *sources])
+
+
 def _link(
     compiler: list[str],
     sources: list[pathlib.Path],
@@ -160,8 +166,7 @@ def _link(
 ) -> pathlib.Path:
     """The library of `sources`; what is up to date stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    headers = [*SOURCES.parent.glob("*.h"), *SOURCES.parent.glob("c[pu]*/*.h")]
-    newest = max(path.stat().st_mtime for path in [*headers, *sources])
+    newest = _newest(sources)
 
     def compile_one(source: pathlib.Path) -> str:
         target = folder / f"{source.name}.o"
@@ -184,14 +189,17 @@ def _link(
 def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[str], None]) -> pathlib.Path:
     """Compiles the engine for one GPU architecture, such as "sm_90"."""
     nvcc = find_nvcc()
+    sources = [*sorted(SOURCES.glob("*.cc")), SOURCES.parent / "problem.cc"]
+    target = folder / f"{architecture}-nvcc{nvcc_version(nvcc)}"
+    if _is_current(target / LIBRARY_NAME, _newest(sources)):
+        return target / LIBRARY_NAME  # without asking for CUTLASS, which a machine may not reach
     compiler = [
         str(nvcc), "-x", "cu", "-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch={architecture}",
         "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT}", f"-I{find_cutlass(folder)}",
         f"-DWGRAD_CUDA_OLDEST={architecture.removeprefix('sm_')}",
         f"-L{nvcc.parents[1] / 'lib'}",  # where pip's packages have the runtime
     ]  # fmt: skip
-    sources = [*sorted(SOURCES.glob("*.cc")), SOURCES.parent / "problem.cc"]
-    return _link(compiler, sources, folder / f"{architecture}-nvcc{nvcc_version(nvcc)}", jobs, report)
+    return _link(compiler, sources, target, jobs, report)
 
 
 def build_for_host(folder: pathlib.Path, jobs: int, report: Callable[[str], None]) -> pathlib.Path:

@@ -49,7 +49,7 @@ def _tuned(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, s
         return tensors.compute(engine, out, allow_tf32=tf32, use_cudnn=True)
 
     for _ in range(_TUNING_CALLS):
-        tensors.device.hold()
+        tensors.device.hold(1)
         run()
         tensors.device.synchronize()  # the times are in before the next call
     return tensors.device.milliseconds(run), run(), out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
 import pathlib
 from collections.abc import Callable
@@ -20,28 +21,28 @@ Say = Callable[[str], None]
 
 
 class Results:
-    """Written whenever something is added: a fault of a kernel ends the process's use of the device."""
+    """Written whenever something is put in: a fault of a kernel ends the process's use of the device."""
 
     def __init__(self, title: str, facts: dict, folder: pathlib.Path) -> None:
         self.failed = False
         self._folder = folder
-        self._sections: dict = {"environment": facts}
         heading = f"# {title}: {facts['device']}, {facts['date']}"
-        self._lines = [heading, "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]
+        self._data: dict = {"environment": facts}
+        self._lines = {"environment": [heading, "", ", ".join(f"{key} {value}" for key, value in facts.items()), ""]}
 
-    def add(self, sections: dict, lines: list[str], *, failed: bool) -> None:
-        self._sections.update(sections)
-        self._lines += lines
+    def put(self, section: str, data: object, lines: list[str], *, failed: bool) -> None:
+        """In the place of what the section had."""
+        self._data[section], self._lines[section] = data, lines
         self.failed = self.failed or failed
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "results.json").write_text(json.dumps(self._sections, indent=1, allow_nan=False))
-        (self._folder / "results.md").write_text("\n".join(self._lines))
+        (self._folder / "results.json").write_text(json.dumps(self._data, indent=1, allow_nan=False))
+        (self._folder / "results.md").write_text("\n".join(itertools.chain.from_iterable(self._lines.values())))
 
 
 def check_subset(engine: Engine, device: Gpu | Host, say: Say) -> int:
     """What a sanitizer watches; returns the exit status."""
     checks = failures = 0
-    for outcome in correctness.run_own(engine, device, cases.few_problems()):
+    for outcome in correctness.run_kernels(engine, device, cases.few_problems()):
         checks += 1
         if outcome.failure:
             failures += 1
@@ -51,33 +52,40 @@ def check_subset(engine: Engine, device: Gpu | Host, say: Say) -> int:
 
 
 def _check(engine: Engine, device: Gpu | Host, results: Results, say: Say) -> None:
-    outcomes = []
+    outcomes: list[report.Outcome] = []
+
+    def put() -> None:
+        data = [dataclasses.asdict(outcome) for outcome in outcomes]
+        failed = any(outcome.failure for outcome in outcomes)
+        results.put("correctness", data, report.correctness_section(outcomes), failed=failed)
+
     problems = cases.all_problems() if isinstance(device, Gpu) else cases.few_problems()
     try:
         for outcome in correctness.run_all(engine, device, problems):
             outcomes.append(outcome)
             if len(outcomes) % 500 == 0:
+                put()
                 say(f"{len(outcomes)} checks, {sum(bool(o.failure) for o in outcomes)} failed")
     except correctness.DeviceLostError as error:
         outcomes.append(error.outcome)
     except RuntimeError as error:  # before a check began, such as want of memory for a problem's tensors
         outcomes.append(report.Outcome("all that was left", "", None, 0.0, report.first_line(error)))
-    checked = {"correctness": [dataclasses.asdict(outcome) for outcome in outcomes]}
-    results.add(checked, report.correctness_section(outcomes), failed=any(outcome.failure for outcome in outcomes))
+    put()
 
 
 def _sanitize(library: pathlib.Path, results: Results, say: Say) -> None:
     found = sanitizer.run_all(library, say)
     failed = any(result.startswith(sanitizer.FAILED) for result in found.values())
-    results.add({"sanitizer": found}, report.sanitizer_section(found), failed=failed)
+    results.put("sanitizer", found, report.sanitizer_section(found), failed=failed)
 
 
 def _measure(engine: Engine, device: Gpu | Host, results: Results, say: Say) -> None:
-    measured = []
+    measured, lines = [], []
     for network in cases.all_networks() if isinstance(device, Gpu) else cases.few_networks():
         timings = performance.measure(engine, device, network, say)
         measured.append(dataclasses.asdict(timings))
-        results.add({"performance": measured}, report.performance_section(timings), failed=timings.failed)
+        lines += report.performance_section(timings)
+        results.put("performance", measured, lines, failed=timings.failed)
         if is_lost(device):
             return
 
@@ -89,10 +97,10 @@ def run_all(
     results = Results(device.title, {**device.facts(), "date": datetime.date.today().isoformat()}, folder)
     if only in (None, "correctness"):
         _check(engine, device, results, say)
-    if only in (None, "sanitizer") and isinstance(device, Gpu) and not is_lost(device):
-        _sanitize(library, results, say)
     if only in (None, "performance") and not is_lost(device):
         _measure(engine, device, results, say)
+    if only in (None, "sanitizer") and isinstance(device, Gpu) and not is_lost(device):
+        _sanitize(library, results, say)
     if is_lost(device):
         results.failed = True
         say("the device is lost, and the rest is left out")

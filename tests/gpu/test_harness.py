@@ -279,6 +279,19 @@ def test_a_build_is_of_one_architecture_and_compiler(monkeypatch: pytest.MonkeyP
         assert all(option in line for line in compiling)
 
 
+def test_what_is_built_needs_no_cutlass(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "bin").mkdir()
+    nvcc = tmp_path / "bin/nvcc"
+    nvcc.write_text(_FAKE_NVCC.format(log=tmp_path / "log"))
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.setattr(engine, "find_cutlass", _refuse)
+    library = tmp_path / "sm_90-nvcc13.0.88" / engine.LIBRARY_NAME
+    library.parent.mkdir()
+    library.touch()
+    assert engine.build(tmp_path, "sm_90", 2, print) == library
+
+
 def test_an_installed_cutlass_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     (tmp_path / "cutlass_library").mkdir()
     (tmp_path / "cutlass_library/__init__.py").touch()
@@ -313,6 +326,11 @@ def test_a_sanitizer_fails(script: str, why: str) -> None:
         assert (said in result) == (said in script)
 
 
+def test_a_sanitizer_that_refuses_the_device_does_not_fail() -> None:
+    result = _sanitized("echo '========= Error: Device not supported'; exit 1")
+    assert result == "not run: compute-sanitizer does not support the device here"
+
+
 def test_a_sanitizer_that_does_not_finish_fails_and_ends_all_it_started(tmp_path: pathlib.Path) -> None:
     late = tmp_path / "late"
     result = _sanitized(f"(sleep 1; touch {late}) & echo 'subset: 123 checks'; wait", 0.2)
@@ -337,6 +355,8 @@ def test_all_of_it_on_the_host(tmp_path: pathlib.Path) -> None:
     plans = " ".join(outcome["plan"] for outcome in results["correctness"])
     for kernel in ("F16Align8", "BF16Align2", "Tf32", "F32Simt", "F64Dmma", "depthwise", "general", "in rounds"):
         assert kernel in plans
+    captured = [each["case"] for each in results["correctness"] if "captured" in each["case"]]
+    assert len(captured) == 2 * len(DTYPES)
     arithmetics = {timings["arithmetic"]: len(timings["layers"]) for timings in results["performance"]}
     assert arithmetics == {"float32": 2, "float32 (tf32)": 2}
     text = (tmp_path / "results.md").read_text()

@@ -21,6 +21,9 @@ Status Check(const Functions& cudnn, Result result, const char* what) {
                 std::string("cuDNN: ") + what + ": " + cudnn.GetErrorString(result));
 }
 
+// Of 7 algorithms, one entry for each kind of arithmetic that it has.
+constexpr int kMaxSuggestions = 32;
+
 // Handles live as long as the process. A handle serves one thread at a time, so the lock is held while it is in use.
 struct DeviceHandle {
   std::mutex mutex;
@@ -159,12 +162,12 @@ Status Plans(const Functions& cudnn, const Problem& problem, const Options& opti
   Status status = CreateOnce(cudnn, &device);
   if (status.ok()) status = descriptors.Fill(problem, math);
   if (!status.ok()) return status;
-  AlgorithmPerformance suggestions[kAlgorithms];
+  AlgorithmPerformance suggestions[kMaxSuggestions];
   int count = 0;
   status = Check(cudnn,
                  cudnn.GetConvolutionBackwardFilterAlgorithm_v7(device.handle, descriptors.x(), descriptors.dy(),
                                                                 descriptors.convolution(), descriptors.dw(),
-                                                                kAlgorithms, &count, suggestions),
+                                                                kMaxSuggestions, &count, suggestions),
                  "cudnnGetConvolutionBackwardFilterAlgorithm_v7");
   if (!status.ok()) return status;
   for (int i = 0; i < count; ++i) {

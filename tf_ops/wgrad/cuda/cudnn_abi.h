@@ -20,7 +20,6 @@ inline constexpr int kFloat = 0, kDouble = 1, kHalf = 2, kBFloat16 = 9;
 inline constexpr int kDefaultMath = 0, kTensorOpMath = 1, kFmaMath = 3;
 // Not 0 and 3, which add with atomics, 2 and 6, which are FFTs, nor 4 and 5, which are Winograd's.
 inline constexpr int kAlgorithm1 = 1;
-inline constexpr int kAlgorithms = 7;
 inline constexpr int kDeterministic = 1;
 
 struct AlgorithmPerformance {

@@ -68,7 +68,7 @@ const cudnn::Functions* CudnnLibrary(const Settings& settings) {
   return library;
 }
 
-// nullptr where cuDNN is short of memory, so that a later call asks it again.
+// nullptr where cuDNN is short of memory.
 std::unique_ptr<Entry> MakeEntry(const Problem& problem, const Settings& settings, const Options& options,
                                  const Device& device, int ordinal) {
   std::vector<Candidate> candidates;
@@ -103,15 +103,28 @@ Key KeyOf(const Problem& problem, const Settings& settings, const Options& optio
   return key;
 }
 
-// nullptr where there is none yet and none may or can be made.
+struct Slot {
+  std::mutex mutex;  // held while the entry is made: other problems need not wait for what cuDNN's first call loads
+  std::unique_ptr<Entry> entry;
+  uint64_t tries = 0;
+};
+
+bool IsPowerOfTwo(uint64_t value) { return value != 0 && (value & (value - 1)) == 0; }
+
+// nullptr where there is none yet and none may or can be made. Where cuDNN is short of memory, which may last as long
+// as the process, it is asked again ever more seldom.
 Entry* FindEntry(const Problem& problem, const Settings& settings, const Options& options, const Device& device,
                  int ordinal, bool may_make) {
   static std::mutex mutex;
-  static auto* const entries = new std::map<Key, std::unique_ptr<Entry>>();
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::unique_ptr<Entry>& entry = (*entries)[KeyOf(problem, settings, options, ordinal)];
-  if (entry == nullptr && may_make) entry = MakeEntry(problem, settings, options, device, ordinal);
-  return entry.get();
+  static auto* const slots = new std::map<Key, Slot>();
+  std::unique_lock<std::mutex> lock(mutex);
+  Slot& slot = (*slots)[KeyOf(problem, settings, options, ordinal)];
+  lock.unlock();
+  const std::lock_guard<std::mutex> slot_lock(slot.mutex);
+  if (slot.entry == nullptr && may_make && IsPowerOfTwo(++slot.tries)) {
+    slot.entry = MakeEntry(problem, settings, options, device, ordinal);
+  }
+  return slot.entry.get();
 }
 
 // What both pointers are multiples of, up to the 16 bytes that any instance asks for.

@@ -115,11 +115,10 @@ WGRAD_DEVICE void CloseChain(Thread<T>* state) {
   }
 }
 
-// All of `pixels`, into the totals of the threads.
+// Adds `pixels` to the totals of the threads.
 template <typename T>
-WGRAD_DEVICE void SumTile(const Problem& p, const Tile& tile, Range pixels, const T* input, const T* out_backprop,
-                          Shared<T>* shared, PerThread<Thread<T>>* states) {
-  ForEachThread([&](int thread) { Start(p, tile, thread, &(*states)[thread]); });
+WGRAD_DEVICE void AddPixels(const Problem& p, const Tile& tile, Range pixels, const T* input, const T* out_backprop,
+                            Shared<T>* shared, PerThread<Thread<T>>* states) {
   int64_t chain_end = pixels.begin + kChain;
   for (int64_t first = pixels.begin; first < pixels.end; first += kDepth) {
     ForEachThread([&](int thread) { LocatePixels(p, first, thread, shared); });
@@ -165,7 +164,8 @@ struct SlicesKernel {
   WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
     const Tile tile = TileAt(p, block);
     PerThread<Thread<T>> states;
-    SumTile(p, tile, SliceOf(Pixels(p), slice_count, tile.slice), input, out_backprop, shared, &states);
+    ForEachThread([&](int thread) { Start(p, tile, thread, &states[thread]); });
+    AddPixels(p, tile, SliceOf(Pixels(p), slice_count, tile.slice), input, out_backprop, shared, &states);
     Accumulator<T>* slice = slices + tile.slice * FilterRows(p) * p.out_channels;
     ForEachThread([&](int thread) {
       VisitSums(p, tile, thread, [&](int i, int j, int64_t index) { slice[index] = states[thread].total[i][j]; });
@@ -181,6 +181,8 @@ WGRAD_DEVICE bool IsSuspect(T value) {
   const Accumulator<T> wide = Widen(value);
   return std::is_same_v<T, float> ? !IsFinite(value) : wide != wide;
 }
+
+inline constexpr int64_t kRepairPixels = 8 * kChain;
 
 // Computes the suspect elements of the filter gradient again.
 template <typename T>
@@ -203,7 +205,22 @@ struct RepairKernel {
     });
     if (sound) return;
     PerThread<Thread<T>> states;
-    SumTile(p, tile, {0, Pixels(p)}, input, out_backprop, shared, &states);
+    ForEachThread([&](int thread) { Start(p, tile, thread, &states[thread]); });
+    // A NaN stays one. Where dY has overflowed, the definition too has NaN nearly everywhere, and the first pixels show
+    // it.
+    bool all_nan = false;
+    for (int64_t first = 0; first < Pixels(p) && !all_nan; first += kRepairPixels) {
+      const int64_t end = first + kRepairPixels < Pixels(p) ? first + kRepairPixels : Pixels(p);
+      AddPixels(p, tile, {first, end}, input, out_backprop, shared, &states);
+      all_nan = AllThreads([&](int thread) {
+        bool mine = true;
+        VisitSums(p, tile, thread, [&](int i, int j, int64_t index) {
+          const Accumulator<T> total = states[thread].total[i][j];
+          mine = mine && (total != total || !IsSuspect(filter_backprop[index]));
+        });
+        return mine;
+      });
+    }
     ForEachThread([&](int thread) {
       VisitSums(p, tile, thread, [&](int i, int j, int64_t index) {
         if (IsSuspect(filter_backprop[index])) filter_backprop[index] = Round<T>(states[thread].total[i][j]);

@@ -49,7 +49,7 @@ Status LaunchTranspose(DataType dtype, const void* source, int64_t images, int64
 
 // Slices of `groups` matrices [rows, columns], as in reduce.h. `carry` may be null.
 struct SliceView {
-  const void* data;
+  void* data;  // the sums of chains of slices take the place of slices
   const void* carry;
   int64_t count, groups, rows, columns;
 };

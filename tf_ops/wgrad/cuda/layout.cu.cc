@@ -6,25 +6,28 @@
 namespace wgrad::cuda {
 namespace {
 
+// Several chains of slices become one slice each first.
 template <typename A>
-reduce::Slices<A> Typed(const SliceView& view) {
-  return {static_cast<const A*>(view.data),
-          static_cast<const A*>(view.carry),
-          view.count,
-          view.groups,
-          view.rows,
-          view.columns};
+Status SumChains(const SliceView& view, Stream stream, reduce::Slices<A>* slices) {
+  const int64_t size = view.rows * view.columns;
+  A* data = static_cast<A*>(view.data);
+  *slices = {
+      data,        static_cast<const A*>(view.carry), view.count, size, view.count * size, view.groups, view.rows,
+      view.columns};
+  const reduce::ChainsKernel<A> chains = {data, view.count, view.groups, size};
+  if (chains.Chains() == 1) return Status();
+  slices->count = chains.Chains();
+  slices->stride = reduce::kChain * size;
+  return LaunchBlocks(chains, "reduction of chains", stream);
 }
 
-template <typename T>
+template <template <typename> class Kernel, typename T>
 Status Sum(const SliceView& view, void* target, Stream stream) {
-  return LaunchBlocks(reduce::SumKernel<T>{Typed<Accumulator<T>>(view), static_cast<T*>(target)}, "reduction", stream);
-}
-
-template <typename T>
-Status TransposedSum(const SliceView& view, void* target, Stream stream) {
-  return LaunchBlocks(reduce::TransposedSumKernel<T>{Typed<Accumulator<T>>(view), static_cast<T*>(target)}, "reduction",
-                      stream);
+  Kernel<T> kernel;
+  const Status status = SumChains(view, stream, &kernel.slices);
+  if (!status.ok()) return status;
+  kernel.target = static_cast<T*>(target);
+  return LaunchBlocks(kernel, "reduction", stream);
 }
 
 template <typename T>
@@ -48,14 +51,15 @@ Status LaunchTranspose(DataType dtype, const void* source, int64_t images, int64
 }
 
 Status LaunchCarry(DataType dtype, const SliceView& slices, void* carry, Stream stream) {
-  if (dtype == DataType::kFloat64) return Sum<double>(slices, carry, stream);
-  return Sum<float>(slices, carry, stream);
+  if (dtype == DataType::kFloat64) return Sum<reduce::SumKernel, double>(slices, carry, stream);
+  return Sum<reduce::SumKernel, float>(slices, carry, stream);
 }
 
 Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop, Stream stream) {
   return VisitElement(dtype, [&](auto element) {
     using T = decltype(element);
-    return transposed ? TransposedSum<T>(slices, filter_backprop, stream) : Sum<T>(slices, filter_backprop, stream);
+    return transposed ? Sum<reduce::TransposedSumKernel, T>(slices, filter_backprop, stream)
+                      : Sum<reduce::SumKernel, T>(slices, filter_backprop, stream);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 #include <sstream>
 
 #include "tf_ops/wgrad/cuda/depthwise.h"
@@ -122,9 +123,9 @@ struct Split {
   double cycles;
 };
 
-// Slices and images per round: no slice longer than accuracy allows where memory permits, and otherwise what the model
-// likes best among those that fill the device one to four times.
-Split BestSplit(const Problem& p, const Instance& instance, const Device& device) {
+// Slices and images per round: no slice longer than accuracy allows where memory permits, and otherwise the two that
+// the model likes best among those that fill the device one to four times. The best comes first.
+std::vector<Split> BestSplits(const Problem& p, const Instance& instance, const Device& device) {
   const int64_t image_pixels = p.out_height * p.out_width;
   const int64_t max_pixels = MaxChainPixels(instance.math, p.dtype);
   const int64_t memory_slices =
@@ -136,14 +137,18 @@ Split BestSplit(const Problem& p, const Instance& instance, const Device& device
   // A slice of fewer than 8 steps spends its time filling the pipeline.
   const int64_t most = std::max(least, std::min(memory_slices, depth / 8));
   const int64_t tiles = CeilDiv(GroupOutChannels(p), instance.tile_m) * CeilDiv(FilterRows(p), instance.tile_n);
-  Split best = {least, images, Cycles(p, instance, least, images, device)};
+  std::set<int64_t> counts = {least};
   for (int64_t waves = 1; waves <= 4; ++waves) {
-    const int64_t slices = std::clamp(waves * device.multiprocessors / tiles, least, most);
-    const double cycles = Cycles(p, instance, slices, images, device);
-    if (cycles < best.cycles) best = {slices, images, cycles};
+    counts.insert(std::clamp(waves * device.multiprocessors / tiles, least, most));
   }
-  best.cycles *= static_cast<double>(CeilDiv(p.batch, images));
-  return best;
+  const double rounds = static_cast<double>(CeilDiv(p.batch, images));
+  std::vector<Split> splits;
+  for (const int64_t slices : counts) {
+    splits.push_back({slices, images, rounds * Cycles(p, instance, slices, images, device)});
+  }
+  std::stable_sort(splits.begin(), splits.end(), [](const Split& a, const Split& b) { return a.cycles < b.cycles; });
+  if (splits.size() > 2) splits.erase(splits.begin() + 2, splits.end());
+  return splits;
 }
 
 // Whether `a` computes faster than `b` whatever the shape: by the arithmetic, or by wider loads.
@@ -152,7 +157,7 @@ bool Dominates(const Instance& a, const Instance& b) {
   return a.alignment > b.alignment;
 }
 
-// The instances that can run and that no other dominates, the best by the model first.
+// The instances that can run and that no other dominates, each with two splits, the best by the model first.
 std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, const Options& options,
                                     std::vector<Declined>* declined) {
   std::vector<InstanceId> able;
@@ -173,16 +178,17 @@ std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, cons
       declined->push_back({Get(id).name, std::string(Get(*better).name) + " is faster"});
       continue;
     }
-    const Split split = BestSplit(p, Get(id), device);
-    Plan plan;
-    plan.method = Method::kImplicitGemm;
-    plan.instance = id;
-    plan.slices = split.slices;
-    plan.images_per_round = split.images;
-    // Rounding to tf32 takes the largest float32 numbers to infinity.
-    plan.repair = ReadsPadding(p) || Get(id).math == Math::kTf32;
-    plan.reason = std::to_string(static_cast<int64_t>(split.cycles)) + " model cycles";
-    ranked.emplace_back(std::move(plan), split.cycles);
+    for (const Split& split : BestSplits(p, Get(id), device)) {
+      Plan plan;
+      plan.method = Method::kImplicitGemm;
+      plan.instance = id;
+      plan.slices = split.slices;
+      plan.images_per_round = split.images;
+      // Rounding to tf32 takes the largest float32 numbers to infinity.
+      plan.repair = ReadsPadding(p) || Get(id).math == Math::kTf32;
+      plan.reason = std::to_string(static_cast<int64_t>(split.cycles)) + " model cycles";
+      ranked.emplace_back(std::move(plan), split.cycles);
+    }
   }
   std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   std::vector<Plan> plans;

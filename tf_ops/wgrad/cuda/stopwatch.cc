@@ -7,9 +7,22 @@ namespace {
 
 cudaEvent_t Event(void* event) { return static_cast<cudaEvent_t>(event); }
 
+// In CUDA's default mode of capture, asking for a time would end the capture of any thread that has one going.
+class Uncaptured {
+ public:
+  Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  ~Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+  Uncaptured(const Uncaptured&) = delete;
+  Uncaptured& operator=(const Uncaptured&) = delete;
+
+ private:
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 }  // namespace
 
 Stopwatch::Stopwatch(Stream stream) {
+  const Uncaptured uncaptured;
   cudaEvent_t start = nullptr, stop = nullptr;
   if (cudaEventCreate(&start) == cudaSuccess) start_ = start;
   if (cudaEventCreate(&stop) == cudaSuccess) stop_ = stop;
@@ -28,6 +41,7 @@ void Stopwatch::Stop(Stream stream) {
 }
 
 std::optional<float> Stopwatch::Milliseconds() const {
+  const Uncaptured uncaptured;
   float milliseconds;
   if (active() && cudaEventQuery(Event(stop_)) == cudaSuccess &&
       cudaEventElapsedTime(&milliseconds, Event(start_), Event(stop_)) == cudaSuccess) {
