@@ -162,6 +162,7 @@ def test_plan_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "1,6,6,4", "3,3,3,8"], "Depth of input (4) is not a multiple of input depth of filter (3)"),
         (["plan", *SMALL, "--algorithm", "depthwise"], "algorithm 'depthwise' cannot compute this problem"),
         (["plan", *SMALL, "--batch", "2"], "--batch is for a model"),
+        (["plan", f"{10**20},8,8,1", "3,3,1,1"], "convert"),
         (["bench", "vgg16", "--batch", "0"], "--batch must be positive, got 0"),
         (["plan", "vgg16", "--strides", "2"], "--strides is for shapes"),
         (["bench", *SMALL, "--plot", "bench.doc"], "got bench.doc"),

@@ -250,6 +250,19 @@ def test_no_filters(groups: int, traced: bool, data_format: str) -> None:
     assert ddy.shape == conv.output_shape
 
 
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("empty", ["batch", "channels", "filters"])
+def test_empty_of_unknown_shapes(empty: str, data_format: str) -> None:
+    conv = dataclasses.replace(SMALL, data_format=data_format, **({empty: 0} if empty != "channels" else {}))
+    shapes = [list(conv.input_shape), conv.output_shape, conv.filter_shape]
+    if empty == "channels":
+        shapes[0][conv.data_format.index("C")] = 0
+    signature = [tf.TensorSpec([None] * 4)] * 3
+    dx, ddy = tf.function(functools.partial(gradients, conv), input_signature=signature)(*map(tf.ones, shapes))
+    np.testing.assert_array_equal(dx, np.zeros(shapes[0]))
+    np.testing.assert_array_equal(ddy.shape, conv.output_shape)
+
+
 @pytest.mark.parametrize("geometry", ["plain", "all at once"])
 def test_forward_mode(geometry: str) -> None:
     conv = GEOMETRIES[geometry]

@@ -275,6 +275,55 @@ def test_replaced_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
         assert registered() == before
 
 
+def test_replaced_and_put_back_by_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ops.gradient_registry._registry["Conv2D"]
+    plugin.patch_tensorflow()
+    patched = registered()
+    with monkeypatch.context() as patch:
+        patch.setitem(entry, "type", lambda op, grad: [None, None])
+        with pytest.raises(RuntimeError):
+            plugin.unpatch_tensorflow()
+    entry["type"] = STOCK["Conv2D"]
+    plugin.patch_tensorflow()
+    assert registered() == patched
+
+
+def test_the_callers_error_comes_before_that_of_a_patch_that_cannot_be_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ops.gradient_registry._registry["Conv2D"]
+
+    @plugin.patched_tensorflow()
+    def replace_and_fail() -> None:
+        entry["type"] = lambda op, grad: [None, None]
+        raise KeyError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(entry, "type", STOCK["Conv2D"])  # puts it back
+        with pytest.raises(KeyError):
+            replace_and_fail()
+
+
+@pytest.mark.parametrize("device", ["/job:localhost", "/job:localhost/replica:0/task:0", "/task:0", "/CPU:0"])
+def test_device_named_in_part(device: str) -> None:
+    w = normal(3, 3, 4, 5, seed=1)
+    dilated = lambda x, w: tf.nn.conv2d(x * 1, w, 1, "SAME", dilations=2)
+
+    def on_the_device(x: tf.Tensor) -> list[tf.Tensor]:
+        with tf.device(device):
+            return gradients(dilated, x, w)
+
+    with plugin.patched_tensorflow():
+        for a, e in zip(tf.function(on_the_device)(X), gradients(dilated, X, w), strict=True):
+            np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
+
+
+def test_dilation_that_takes_every_tap_out_of_the_image() -> None:
+    """In the time and memory of a small problem: 2^40 elements lie between two taps."""
+    with plugin.patched_tensorflow():
+        dx, dw = gradients(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME", dilations=2**20), X, normal(2, 2, 4, 5))
+    assert not np.any(dx)
+    assert not np.any(dw)
+
+
 @pytest.mark.parametrize(
     "registry",
     [

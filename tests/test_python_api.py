@@ -207,6 +207,8 @@ def test_plan_for_one_algorithm() -> None:
         ({"filter_shape": [3, 3, 2, 4]}, "2"),
         ({"algorithm": "fastest"}, "algorithm must be one of auto, .*, got 'fastest'"),
         ({"algorithm": 3}, "algorithm must be one of auto, .*, got 3"),
+        ({"algorithm": np.array(["auto", "direct"])}, "algorithm must be one of auto, .*, got array"),
+        ({"padding": np.zeros([4, 2])}, "padding must be one of VALID, SAME, EXPLICIT, got array"),
     ],
 )
 def test_plan_rejects(change, message: str) -> None:
@@ -240,7 +242,9 @@ def test_plan_takes_arrays() -> None:
     "arguments",
     [
         {"strides": 1, "padding": "SAME"},
+        {"strides": None, "padding": "SAME"},
         {"strides": [2], "padding": "VALID"},
+        {"strides": np.array([2, 1]), "padding": "VALID"},
         {"strides": np.int64(2), "padding": "VALID"},
         {"strides": (2, 3), "padding": "SAME"},
         {"strides": [1, 2, 1, 1], "padding": [[0, 0], [1, 2], [0, 3], [0, 0]]},
@@ -296,6 +300,21 @@ def test_conv2d_rejects(arguments, message: str) -> None:
         plugin.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([2, 2, 1, 1]), **arguments)
 
 
-def test_conv2d_rejects_what_is_no_integers() -> None:
-    with pytest.raises(TypeError, match=r"strides must be integers, got \[1.5\]"):
-        plugin.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([2, 2, 1, 1]), strides=1.5, padding="SAME")
+@pytest.mark.parametrize("strides", [1.5, [1, [1, 2]], "ab"])
+def test_conv2d_rejects_what_is_no_integers(strides) -> None:
+    with pytest.raises(TypeError, match="strides must be integers, got "):
+        plugin.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([2, 2, 1, 1]), strides=strides, padding="SAME")
+
+
+def test_flops_in_tensorflows_profiler() -> None:
+    """As many as TensorFlow counts for its own op."""
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    counted = []
+    for op in (tf.compat.v1.nn.conv2d_backprop_filter, tf.compat.v1.conv2d_backprop_filter_v2):
+        with tf.Graph().as_default() as graph:
+            stock = op is tf.compat.v1.nn.conv2d_backprop_filter
+            op(tf.ones([2, 8, 9, 3]), [3, 2, 3, 5] if stock else tf.ones([3, 2, 3, 5]), tf.ones([2, 8, 9, 5]),
+               strides=[1, 1, 1, 1], padding="SAME")  # fmt: skip
+            counted.append(tf.compat.v1.profiler.profile(graph, options=options).total_float_ops)
+    assert counted[0] == counted[1] == 2 * 2 * 8 * 9 * 5 * 3 * 2 * 3

@@ -55,8 +55,9 @@ def test_vectorized_map(geometry: str, differs: str) -> None:
     assert "Conv2DBackpropFilterV2" in ops_inside(vectorized, *looped)
 
 
+@pytest.mark.parametrize("traced", ["no", "with known shapes", "with unknown shapes"])
 @pytest.mark.parametrize("differs", ["x", "dy", "x dy"])
-def test_no_iterations(differs: str) -> None:
+def test_no_iterations(differs: str, traced: str) -> None:
     x = tf.zeros(([0] if "x" in differs else []) + list(PLAIN.input_shape))
     dy = tf.zeros(([0] if "dy" in differs else []) + list(PLAIN.output_shape))
     filter = tf.zeros(PLAIN.filter_shape)
@@ -66,7 +67,12 @@ def test_no_iterations(differs: str) -> None:
         return plugin.conv2d_backprop_filter_v2(values["x"], filter, values["dy"], **PLAIN.attributes)
 
     looped = tuple({"x": x, "dy": dy}[name] for name in differs.split())
-    assert tf.vectorized_map(filter_gradient, looped, fallback_to_while_loop=False).shape == (0, *PLAIN.filter_shape)
+    vectorized = lambda looped: tf.vectorized_map(filter_gradient, looped, fallback_to_while_loop=False)
+    if traced != "no":
+        shapes = [None] * 5 if traced == "with unknown shapes" else looped[0].shape
+        signature = [tuple(tf.TensorSpec(shapes if len(looped) == 1 else [None] * 5) for _ in looped)]
+        vectorized = tf.function(vectorized, input_signature=signature)
+    assert vectorized(looped).shape == (0, *PLAIN.filter_shape)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

@@ -149,7 +149,24 @@ def test_batch_of_which_xla_knows_a_bound_alone() -> None:
     function = compiled(lambda x, dy, keep: compute(conv, tf.boolean_mask(x, keep), tf.boolean_mask(dy, keep)))
     dw = function(x, dy, keep).numpy()
     assert_within_contract(dataclasses.replace(conv, batch=4), x[keep], dy[keep], dw, "float32")
-    assert runs() == 0  # the fallback: the engine would count what is beyond the bound
+    assert runs() == CALLS_ENGINE
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_gradients_for_a_batch_of_which_xla_knows_a_bound_alone(data_format: str) -> None:
+    x, w = (tf.random.stateless_normal(shape, [1, 2]) for shape in ([4, 8, 8, 8], [3, 3, 4, 8]))
+    x = x if data_format == "NHWC" else tf.transpose(x, [0, 3, 1, 2])
+
+    def gradients(x: tf.Tensor, w: tf.Tensor, keep: tf.Tensor) -> list[tf.Tensor]:
+        x = tf.boolean_mask(x, keep)
+        with tf.GradientTape() as tape:
+            tape.watch([x, w])
+            loss = tf.reduce_sum(tf.sin(plugin.conv2d(x, w, 2, "SAME", data_format=data_format)))
+        return [tf.reduce_sum(dx_or_dw**2, axis=[0, 1]) for dx_or_dw in tape.gradient(loss, [x, w])]
+
+    keep = tf.constant([True, True, False, True])
+    for a, e in zip(compiled(gradients)(x, w, keep), gradients(x, w, keep), strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("conv", [Convolution(batch=0), Convolution(channels=0, filters=0), Convolution(filters=0)])

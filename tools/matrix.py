@@ -41,6 +41,7 @@ TESTS = (
     "test_contract",
     "test_gradients",
     "test_load_op_library",
+    "test_nested_graphs",
     "test_patch",
     "test_python_api",
     "test_saved_model",

@@ -10,7 +10,12 @@ from tensorflow_conv_backprop import library
 
 library.load()
 
-from tensorflow_conv_backprop import compat, gradients, vectorization  # noqa: F401 (registered by being imported)
+from tensorflow_conv_backprop import (  # noqa: F401 (registered by being imported)
+    compat,
+    gradients,
+    statistics,
+    vectorization,
+)
 from tensorflow_conv_backprop._build_info import VERSION as __version__
 from tensorflow_conv_backprop.algorithm import (
     get_algorithm,

@@ -7,7 +7,7 @@ gradients work to any order, also where TensorFlow's own kernels do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,8 @@ import tensorflow as tf
 from tensorflow.python.util import _pywrap_util_port
 
 from tensorflow_conv_backprop.attributes import ConvAttributes
+from tensorflow_conv_backprop.differentiation import with_gradients
 from tensorflow_conv_backprop.ops import conv2d_backprop_filter_v2
-
-_Gradients = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
@@ -30,14 +29,11 @@ def convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Te
 def differentiable_convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
     """conv(x, w) whose gradients are the functions of this module, whatever is registered for Conv2D."""
 
-    @tf.custom_gradient
-    def function(x: tf.Tensor, w: tf.Tensor) -> tuple[tf.Tensor, _Gradients]:
-        def gradients(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return input_gradient(tf.shape(x), w, dy, attributes), filter_gradient(x, w, dy, attributes)
+    def gradients(inputs: Sequence[tf.Tensor], dy: tf.Tensor) -> list[tf.Tensor]:
+        x, w = inputs
+        return [input_gradient(tf.shape(x), w, dy, attributes), filter_gradient(x, w, dy, attributes)]
 
-        return _forward(x, w, attributes), gradients
-
-    return function(x, w)
+    return with_gradients(lambda: _forward(x, w, attributes), [x, w], gradients)
 
 
 def input_gradient(x_shape: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
@@ -49,14 +45,11 @@ def input_gradient(x_shape: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: 
             input_sizes=x_shape, filter=w, out_backprop=dy, **attributes.as_arguments()
         )
 
-    @tf.custom_gradient
-    def function(w: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, _Gradients]:
-        def gradients(dx: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return filter_gradient(dx, w, dy, attributes), convolution(dx, w, attributes)
+    def gradients(inputs: Sequence[tf.Tensor], dx: tf.Tensor) -> list[tf.Tensor]:
+        w, dy = inputs
+        return [filter_gradient(dx, w, dy, attributes), convolution(dx, w, attributes)]
 
-        return _input_gradient_by_convolution(x_shape, w, dy, attributes), gradients
-
-    return function(w, dy)
+    return with_gradients(lambda: _input_gradient_by_convolution(x_shape, w, dy, attributes), [w, dy], gradients)
 
 
 def filter_gradient(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
@@ -81,8 +74,10 @@ def _stock_differentiates(x: tf.Tensor, channels: int | None, w: tf.Tensor, attr
 
 
 def _on_cpu(x: tf.Tensor) -> bool:
-    # A tensor of a graph has no device until the graph is placed: where there is a GPU, it will be placed there.
-    return "CPU" in x.device.upper() if x.device else not tf.config.list_physical_devices("GPU")
+    if not tf.config.get_visible_devices("GPU"):
+        return True
+    # A tensor of a graph has no device, or a part of one, until the graph is placed: then it will be placed on the GPU.
+    return bool(tf.DeviceSpec.from_string(x.device).device_type == "CPU")
 
 
 def _forward(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
@@ -107,9 +102,9 @@ def _input_gradient_by_convolution(
         dx = _input_gradient_by_convolution(x_shape, tf.cast(w, tf.float32), tf.cast(dy, tf.float32), attributes)
         return tf.cast(dx, dy.dtype)
 
-    if dy.shape.num_elements() == 0:
-        return tf.zeros(x_shape, dy.dtype)
     math, (x_sizes, w_sizes, dy_sizes) = _sizes(x_shape, tf.shape(w), tf.shape(dy))
+    if math is np and 0 in (x_sizes.prod(), dy_sizes.prod()):
+        return tf.zeros(x_shape, dy.dtype)
     stride, dilation = (np.array(n[1:3], np.int64) for n in (attributes.strides, attributes.dilations))
     size, taps, out_size = x_sizes[1:3], w_sizes[:2], dy_sizes[1:3]
     padding = _padding_before(size, (taps - 1) * dilation + 1, out_size, stride, attributes, math)
@@ -117,24 +112,33 @@ def _input_gradient_by_convolution(
     first = math.minimum(math.maximum(-(((out_size - 1) * stride - padding) // dilation), 0), taps - 1)
     end = math.maximum(math.minimum((size - 1 + padding) // dilation + 1, taps), first + 1)
     w = w[first[0] : end[0], first[1] : end[1]]
-    padding = padding - first * dilation
     reach = (end - first - 1) * dilation  # from the first of them to the last
-    # Output pixel i reads the window of the zero-spread dy that starts at i + padding - reach.
-    spread_size = math.maximum((out_size - 1) * stride + 1, 0)
-    spread = _spread(dy, [dy_sizes[0], spread_size[0], spread_size[1], dy_sizes[3]], attributes)
-    before = math.maximum(reach - padding, 0)
-    after = math.maximum(padding + size - spread_size, 0)
+    groups = math.maximum(x_sizes[3] // w_sizes[2], 1)
+    filters = math.maximum(w_sizes[3], groups)
+    if math is tf:  # there may be none, for which Conv2D has no kernel
+        missing = [[0, 0], [0, 0], [0, 0], [0, filters - w_sizes[3]]]
+        w, dy = tf.pad(w, missing), tf.pad(dy, missing)
+    if max(attributes.strides) == 1:
+        spread, spread_size = dy, out_size
+    else:
+        step = math.where(out_size > 1, stride, 1)  # one pixel has no neighbour, however far
+        spread, spread_size = _spread(dy, [dy_sizes[0], out_size[0], out_size[1], filters], step), out_size * step
+    # Output pixel i reads the window of the spread dy that starts at i + start; if no tap meets the image, one beside it.
+    start = padding - first * dilation - reach
+    start = math.minimum(math.maximum(start, -(size + reach)), spread_size)
+    before = math.maximum(-start, 0)
+    after = math.maximum(start + reach + size - spread_size, 0)
     windows = tf.pad(spread, [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])
-    start = math.maximum(padding - reach, 0)
+    start = start + before
     stop = start + size + reach
-    groups = x_sizes[3] // w_sizes[2]
-    return tf.raw_ops.Conv2D(
+    dx = tf.raw_ops.Conv2D(
         input=windows[:, start[0] : stop[0], start[1] : stop[1]],
-        filter=_turn(w, w_sizes[2], groups, w_sizes[3] // groups),
+        filter=_turn(w, w_sizes[2], groups, filters // groups),
         strides=[1, 1, 1, 1],
         padding="VALID",
         dilations=attributes.dilations,
     )
+    return dx if math is np else dx[..., : x_sizes[3]]
 
 
 def _sizes(*shapes: tf.Tensor) -> tuple[Any, list[Any]]:
@@ -155,13 +159,17 @@ def _padding_before(size: Any, window: Any, out_size: Any, stride: Any, attribut
     return np.array(attributes.explicit_paddings[2:6:2] or (0, 0), np.int64)
 
 
-def _spread(x: tf.Tensor, shape: list[Any], attributes: ConvAttributes) -> tf.Tensor:
-    """Puts stride - 1 zeros between neighbouring rows and columns, which makes it of this shape."""
-    if max(attributes.strides) == 1:
-        return x
-    # What a slice with strides would take out, put back in.
-    begin, end, strides = (tf.convert_to_tensor(n, tf.int64) for n in ([0] * 4, shape, attributes.strides))
-    return tf.raw_ops.StridedSliceGrad(shape=end, begin=begin, end=end, strides=strides, dy=x)
+def _spread(x: tf.Tensor, shape: list[Any], step: Any) -> tf.Tensor:
+    """Puts step - 1 zeros behind every row and column of x, which is of this shape."""
+    batch, height, width, channels = shape
+    rows = _reshape(x, [batch * height, 1, width, channels])
+    rows = tf.pad(rows, [[0, 0], [0, step[0] - 1], [0, 0], [0, (step[1] - 1) * channels]])
+    return _reshape(rows, [batch, height * step[0], width * step[1], channels])
+
+
+def _reshape(x: tf.Tensor, shape: list[Any]) -> tf.Tensor:
+    # Where XLA does not know a size while it compiles, it takes shapes in int32 alone.
+    return tf.reshape(x, tf.cast(tf.stack(shape), tf.int32))
 
 
 def _turn(w: tf.Tensor, channels: Any, groups: Any, filters: Any) -> tf.Tensor:

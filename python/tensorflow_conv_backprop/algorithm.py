@@ -35,7 +35,7 @@ def encoded_algorithm(name: str) -> bytes:
     Raises:
         ValueError: If there is no such algorithm.
     """
-    if name not in ALGORITHMS:
+    if not isinstance(name, str) or name not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {name!r}")
     return name.encode()
 

@@ -44,7 +44,7 @@ class ConvAttributes:
     @classmethod
     def of_arguments(
         cls,
-        strides: int | Sequence[int],
+        strides: int | Sequence[int] | None,
         padding: str | Sequence[Sequence[int]],
         data_format: str | None,
         dilations: int | Sequence[int] | None,
@@ -63,7 +63,7 @@ class ConvAttributes:
             explicit_paddings = integers("padding", [amount for pair in padding for amount in pair])
             padding = "EXPLICIT"
         return cls(
-            strides=_per_dimension("strides", strides, data_format),
+            strides=_per_dimension("strides", 1 if strides is None else strides, data_format),
             padding=padding,
             explicit_paddings=explicit_paddings,
             data_format=data_format,
@@ -121,7 +121,7 @@ def integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
 
 def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
     """One, two or four integers, as four in the order of `data_format`."""
-    values = integers(name, np.atleast_1d(value).tolist())
+    values = integers(name, list(value) if np.iterable(value) else [value])
     if len(values) == 4:
         return values
     if len(values) not in (1, 2):

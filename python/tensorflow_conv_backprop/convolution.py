@@ -24,7 +24,7 @@ def _of_one_type(input: Any, filters: Any) -> tuple[tf.Tensor, tf.Tensor]:
 def conv2d(
     input: tf.Tensor,
     filters: tf.Tensor,
-    strides: int | Sequence[int],
+    strides: int | Sequence[int] | None,
     padding: str | Sequence[Sequence[int]],
     data_format: str | None = "NHWC",
     dilations: int | Sequence[int] | None = None,
@@ -44,11 +44,11 @@ def conv2d(
         input: Images, `batch_shape + [height, width, channels]` in NHWC and `batch_shape + [channels, height, width]` in
             NCHW, `batch_shape` of rank 1 or more; half, bfloat16, float32 or float64.
         filters: `[filter_height, filter_width, channels / groups, out_channels]`, of the type of `input`.
-        strides: One positive integer, two (height, width), or four in the order of `data_format`.
+        strides: One positive integer, two (height, width), or four in the order of `data_format`; None is 1.
         padding: `"SAME"`, `"VALID"`, or four pairs of rows or columns of zeros to add before and after each dimension, in
             the order of `data_format`; `[0, 0]` for batch and channels.
         data_format: `"NHWC"`, which None also means, or `"NCHW"`.
-        dilations: As `strides`; None is 1.
+        dilations: As `strides`.
         name: A name for the operation.
 
     Returns:

@@ -12,13 +12,14 @@ from tensorflow.python.framework import ops as tf_ops
 
 from tensorflow_conv_backprop import adjoints
 from tensorflow_conv_backprop.attributes import ConvAttributes
-from tensorflow_conv_backprop.gradients import is_unneeded, with_shape_of
+from tensorflow_conv_backprop.gradients import gradient_for_output, is_unneeded, with_shape_of
 
 _Gradient = Callable[[Any, tf.Tensor], list[tf.Tensor | None]]
 
 
 def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
     attributes = ConvAttributes.of(op)
+    dy = gradient_for_output(op, dy)
     x, w = op.inputs
     dx = None if is_unneeded(op, 0) else adjoints.input_gradient(tf.shape(x), w, dy, attributes)
     dw = None if is_unneeded(op, 1) else adjoints.filter_gradient(x, w, dy, attributes)
@@ -28,6 +29,7 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
 def _conv2d_backprop_input_gradient(op: Any, ddx: tf.Tensor) -> list[tf.Tensor | None]:
     """Conv2DBackpropInput is also the forward op of a transposed convolution."""
     attributes = ConvAttributes.of(op)
+    ddx = gradient_for_output(op, ddx)
     _, w, dy = op.inputs
     dw = None if is_unneeded(op, 1) else adjoints.filter_gradient(ddx, w, dy, attributes)
     ddy = None if is_unneeded(op, 2) else adjoints.convolution(ddx, w, attributes)
@@ -51,8 +53,9 @@ def patch_tensorflow() -> None:
     That covers `tf.nn.conv2d`, `tf.nn.convolution` and `tf.nn.conv2d_transpose`, and with them Keras's `Conv2D`,
     `Conv2DTranspose` and the pointwise half of `SeparableConv2D`; also `tf.nn.conv1d`, `Conv1D` and `Conv1DTranspose`,
     which are convolutions of images of one row. The gradient for the input stays TensorFlow's wherever
-    TensorFlow has a kernel for it. Where it has none (on most CPUs: dilations, groups, NCHW) it is composed of
-    convolutions that do run, so that such models train.
+    TensorFlow has a kernel for it. Where it has none (on most CPUs: dilations and groups) it is composed of convolutions
+    that do run, so that models train whose forward pass TensorFlow can run. What it cannot, such as NCHW on most CPUs,
+    `conv2d` can.
 
     A gradient is looked up when it is built: functions that `tf.function` traced before, and graphs whose gradients were
     built before, keep what they have. The environment variable TF_CONV_BACKPROP_PATCH=1 patches when the package is
@@ -105,11 +108,19 @@ def patched_tensorflow() -> Iterator[None]:
         _open_contexts += 1
     try:
         yield
-    finally:
-        with _lock:
-            _open_contexts -= 1
-            if _open_contexts == 0 and not _patched_for_good:
-                _restore()
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # the caller's own error says more
+            _leave_context()
+        raise
+    _leave_context()
+
+
+def _leave_context() -> None:
+    global _open_contexts
+    with _lock:
+        _open_contexts -= 1
+        if _open_contexts == 0 and not _patched_for_good:
+            _restore()
 
 
 def _entries() -> dict[str, dict[str, Any]]:
@@ -128,18 +139,17 @@ def _entries() -> dict[str, dict[str, Any]]:
 
 
 def _install() -> None:
-    if _originals:
-        return
     for op, entry in _entries().items():
-        _originals[op] = entry["type"]
-        entry["type"] = _PATCHES[op]
+        if entry["type"] is not _PATCHES[op]:
+            _originals[op] = entry["type"]
+            entry["type"] = _PATCHES[op]
 
 
 def _restore() -> None:
     if not _originals:
         return
     entries = _entries()
-    foreign = [op for op, entry in entries.items() if entry["type"] is not _PATCHES[op]]
+    foreign = [op for op, entry in entries.items() if entry["type"] not in (_PATCHES[op], _originals[op])]
     if foreign:
         raise RuntimeError(f"cannot restore the gradient of {', '.join(foreign)}: it was replaced after patching")
     for op, entry in entries.items():

@@ -115,7 +115,7 @@ def plan(
 
 
 def _position(name: str, value: Any, values: Sequence[Any]) -> int:
-    if value not in values:
+    if not isinstance(value, type(values[0])) or value not in values:
         names = ", ".join(str(getattr(v, "name", v)) for v in values)
         raise ValueError(f"{name} must be one of {names}, got {getattr(value, 'name', value)!r}")
     return values.index(value)

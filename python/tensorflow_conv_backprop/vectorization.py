@@ -19,13 +19,13 @@ def convert(pfor_input: Any) -> Any:
     input differs, input channels; where both do, groups.
     """
     attributes = ConvAttributes.of(pfor_input.op)
-    iterations = pfor_input.pfor.loop_len_vector[0]
+    length = pfor_input.pfor.loop_len_vector[0]
+    iterations = tf.maximum(length, 1)  # a filter needs channels: one iteration over zeros stands for none
     (x, x_differs, _), (w, w_differs, _), (dy, dy_differs, _) = pfor_input.inputs
     filter_shape = tf.shape(w)[1:] if w_differs else tf.shape(w)
-    length = tf.get_static_value(pfor_input.pfor.loop_len_vector)
-    if length is not None and length[0] == 0 and (x_differs or dy_differs):
-        return pfor.wrap(tf.zeros(tf.concat([[0], filter_shape], axis=0), x.dtype), True)
-    groups = tf.shape(x)[attributes.channel_axis + int(x_differs)] // filter_shape[2]
+    x = _pad_iterations(x, iterations - length) if x_differs else x
+    dy = _pad_iterations(dy, iterations - length) if dy_differs else dy
+    groups = tf.maximum(tf.shape(x)[attributes.channel_axis + int(x_differs)] // tf.maximum(filter_shape[2], 1), 1)
 
     if dy_differs:
         groups = 1 if x_differs else groups
@@ -33,15 +33,21 @@ def convert(pfor_input: Any) -> Any:
         x = _into_channels(x, attributes.channel_axis, groups) if x_differs else x
         wide_shape = filter_shape * [1, 1, 1, iterations]
         dw = conv2d_backprop_filter_v2(x, tf.zeros(wide_shape, x.dtype), dy, **attributes.as_arguments())
-        return pfor.wrap(_out_of_channels(dw, 3, groups, iterations), True)
+        return pfor.wrap(_out_of_channels(dw, 3, groups, iterations)[:length], True)
     if x_differs:
         x = _into_channels(x, attributes.channel_axis, groups)
         wide_shape = filter_shape * [1, 1, iterations, 1]
         dw = conv2d_backprop_filter_v2(x, tf.zeros(wide_shape, x.dtype), dy, **attributes.as_arguments())
-        return pfor.wrap(_out_of_channels(dw, 2, 1, iterations), True)
+        return pfor.wrap(_out_of_channels(dw, 2, 1, iterations)[:length], True)
     return pfor.wrap(
         conv2d_backprop_filter_v2(x, tf.zeros(filter_shape, x.dtype), dy, **attributes.as_arguments()), False
     )
+
+
+def _pad_iterations(x: tf.Tensor, more: tf.Tensor) -> tf.Tensor:
+    if tf.get_static_value(more) == 0:
+        return x
+    return tf.pad(x, [[0, more], [0, 0], [0, 0], [0, 0], [0, 0]])
 
 
 def _into_channels(x: tf.Tensor, channel_axis: int, groups: tf.Tensor | int) -> tf.Tensor:

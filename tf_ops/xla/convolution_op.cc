@@ -6,6 +6,7 @@
 #include "tensorflow/compiler/tf2xla/xla_helpers.h"
 #include "tensorflow/compiler/tf2xla/xla_op_registry.h"
 #include "tf_ops/kernels/attributes.h"
+#include "xla/shape_util.h"
 
 namespace tensorflow {
 namespace {
@@ -24,6 +25,19 @@ Padding PaddingOf(wgrad::Padding padding) {
   return EXPLICIT;
 }
 
+// With zeros for the images that are not there, if XLA knows no more than a bound of their number. XLA's own way of
+// leaving them out forgets it in a convolution with groups (2.21), and the engine has none.
+xla::XlaOp WithZerosUpToTheBound(xla::XlaOp x, DataType dtype, xla::Shape* shape) {
+  if (!shape->is_dynamic_dimension(0)) return x;
+  const xla::XlaOp images = xla::GetDimensionSize(x, 0);
+  shape->set_dynamic_dimension(0, false);
+  x = xla::RemoveDynamicDimension(x, 0);
+  const xla::XlaOp image =
+      xla::Iota(x.builder(), xla::ShapeUtil::ChangeElementType(*shape, xla::PrimitiveType::S32), 0);
+  const xla::XlaOp zeros = xla::Broadcast(XlaHelpers::Zero(x.builder(), dtype), shape->dimensions());
+  return xla::Select(xla::Lt(image, xla::Broadcast(images, shape->dimensions())), x, zeros);
+}
+
 }  // namespace
 
 ConvolutionOp::ConvolutionOp(OpKernelConstruction* construction)
@@ -32,9 +46,9 @@ ConvolutionOp::ConvolutionOp(OpKernelConstruction* construction)
 }
 
 void ConvolutionOp::Compile(XlaOpKernelContext* context) {
-  OP_REQUIRES_VALUE(const xla::Shape input, context, context->InputXlaShape(0));
+  OP_REQUIRES_VALUE(xla::Shape input, context, context->InputXlaShape(0));
   OP_REQUIRES_VALUE(const xla::Shape filter, context, context->InputXlaShape(1));
-  OP_REQUIRES_VALUE(const xla::Shape out_backprop, context, context->InputXlaShape(2));
+  OP_REQUIRES_VALUE(xla::Shape out_backprop, context, context->InputXlaShape(2));
   wgrad::Problem problem;
   OP_REQUIRES_OK(context, ToTensorFlow(wgrad::MakeProblem(dtype_, attributes_, Sizes(input), Sizes(filter),
                                                           Sizes(out_backprop), &problem)));
@@ -43,8 +57,10 @@ void ConvolutionOp::Compile(XlaOpKernelContext* context) {
         0, xla::Broadcast(XlaHelpers::Zero(context->builder(), context->input_type(0)), filter.dimensions()));
     return;
   }
+  const xla::XlaOp x = WithZerosUpToTheBound(context->Input(0), context->input_type(0), &input);
+  const xla::XlaOp dy = WithZerosUpToTheBound(context->Input(2), context->input_type(2), &out_backprop);
   OP_REQUIRES_VALUE(const xla::XlaOp filter_backprop, context,
-                    Lower(context->builder(), {context->Input(0), context->Input(2)}, {input, out_backprop}, filter));
+                    Lower(context->builder(), {x, dy}, {input, out_backprop}, filter));
   context->SetOutput(0, filter_backprop);
 }
 

@@ -43,7 +43,7 @@ class EngineOp : public ConvolutionOp {
  private:
   absl::StatusOr<xla::XlaOp> Lower(xla::XlaBuilder* builder, absl::Span<const xla::XlaOp> operands,
                                    absl::Span<const xla::Shape> shapes, const xla::Shape& filter) const override {
-    // XLA pads a dimension that it knows only a bound of, and tells its own operations alone how much of it counts.
+    // XLA pads an image that it knows only a bound of, and tells its own operations alone how much of it counts.
     const bool dynamic = shapes[0].is_dynamic() || shapes[1].is_dynamic();
     if (dynamic || !HandlerIsRegistered()) return ConvolutionOp::Lower(builder, operands, shapes, filter);
     return xla::CustomCallWithLayout(builder, kCallTarget, operands, RowMajor(filter),

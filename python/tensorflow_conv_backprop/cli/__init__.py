@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ArgumentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (MissingExtra, OSError) as error:
+    except (MissingExtra, OSError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -70,7 +70,7 @@ def problems_of(arguments: argparse.Namespace) -> list[NamedProblem]:
         problems = _of_model(arguments) if arguments.filter is None else _of_shapes(arguments)
         for _, _, problem in problems:
             _ = problem.output_shape
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # the latter where a size has more than 64 bits
         message, _, _ = str(error).partition(" for '{{node")  # TensorFlow goes on with the node
         raise ArgumentError(message) from None
     return problems
