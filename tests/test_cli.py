@@ -240,6 +240,12 @@ def test_unwritable_plot_is_an_error_on_one_line(tmp_path: pathlib.Path, capsys:
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
 
 
+def test_more_than_memory_holds_is_an_error_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", f"{2**40},64,64,64", "3,3,64,64"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: Unable to allocate")
+
+
 @pytest.mark.parametrize(
     ("module", "arguments"), [("rich.progress", ["check"]), ("matplotlib.pyplot", ["bench", *SMALL, "--plot", "x.png"])]
 )

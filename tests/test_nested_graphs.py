@@ -17,10 +17,9 @@ def integers(*shape: int, seed: int = 0) -> tf.Tensor:
 
 X = integers(2, 5, 6, 4)
 DY = integers(2, 5, 6, 4, seed=2)
-SAME = {"strides": [1, 1, 1, 1], "padding": "SAME"}
-DILATED = {**SAME, "dilations": [1, 2, 2, 1]}
+DILATED = {"strides": [1, 1, 1, 1], "padding": "SAME", "dilations": [1, 2, 2, 1]}
 
-# Each a function of x and w, and the shape of w: as they would be called, and as they are patched.
+# Each a function of x and w, and the shape of w.
 COMPUTATIONS: dict[str, tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], tuple[int, ...]]] = {
     "tf.nn.conv2d": (lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), (3, 3, 4, 4)),
     "tf.nn.conv2d, dilated": (lambda x, w: tf.nn.conv2d(x, w, 1, "SAME", dilations=2), (3, 3, 4, 4)),

@@ -20,11 +20,15 @@ def convert(pfor_input: Any) -> Any:
     """
     attributes = ConvAttributes.of(pfor_input.op)
     length = pfor_input.pfor.loop_len_vector[0]
-    iterations = tf.maximum(length, 1)  # a filter needs channels: one iteration over zeros stands for none
+    known = tf.get_static_value(pfor_input.pfor.loop_len_vector)
     (x, x_differs, _), (w, w_differs, _), (dy, dy_differs, _) = pfor_input.inputs
     filter_shape = tf.shape(w)[1:] if w_differs else tf.shape(w)
-    x = _pad_iterations(x, iterations - length) if x_differs else x
-    dy = _pad_iterations(dy, iterations - length) if dy_differs else dy
+    iterations = length
+    if known is None or known[0] == 0:  # a filter needs channels: one iteration over zeros stands for none
+        iterations = tf.maximum(length, 1)
+        missing = [[0, iterations - length], [0, 0], [0, 0], [0, 0], [0, 0]]
+        x = tf.pad(x, missing) if x_differs else x
+        dy = tf.pad(dy, missing) if dy_differs else dy
     groups = tf.maximum(tf.shape(x)[attributes.channel_axis + int(x_differs)] // tf.maximum(filter_shape[2], 1), 1)
 
     if dy_differs:
@@ -42,12 +46,6 @@ def convert(pfor_input: Any) -> Any:
     return pfor.wrap(
         conv2d_backprop_filter_v2(x, tf.zeros(filter_shape, x.dtype), dy, **attributes.as_arguments()), False
     )
-
-
-def _pad_iterations(x: tf.Tensor, more: tf.Tensor) -> tf.Tensor:
-    if tf.get_static_value(more) == 0:
-        return x
-    return tf.pad(x, [[0, more], [0, 0], [0, 0], [0, 0], [0, 0]])
 
 
 def _into_channels(x: tf.Tensor, channel_axis: int, groups: tf.Tensor | int) -> tf.Tensor:

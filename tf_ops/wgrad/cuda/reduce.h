@@ -16,11 +16,13 @@ namespace wgrad::cuda::reduce {
 // count.
 inline constexpr int kChain = 32;
 
+// The chain that begins with slice `begin` of `count`.
 template <typename A>
-WGRAD_DEVICE A SumChain(const A* slices, int64_t stride, int64_t count) {
+WGRAD_DEVICE A SumChain(const A* slices, int64_t stride, int64_t begin, int64_t count) {
+  const int64_t end = begin + kChain < count ? begin + kChain : count;
   A chain = 0;
   WGRAD_UNROLL(8)  // as many loads are on their way at once
-  for (int64_t slice = 0; slice < count; ++slice) chain += slices[slice * stride];
+  for (int64_t slice = begin; slice < end; ++slice) chain += slices[slice * stride];
   return chain;
 }
 
@@ -38,9 +40,7 @@ template <typename A>
 WGRAD_DEVICE A SumAt(const Slices<A>& s, int64_t group, int64_t index) {
   const A* first = s.data + group * s.group_stride + index;
   A total = s.carry != nullptr ? s.carry[group * s.rows * s.columns + index] : A(0);
-  for (int64_t begin = 0; begin < s.count; begin += kChain) {
-    total += SumChain(first + begin * s.stride, s.stride, s.count - begin < kChain ? s.count - begin : kChain);
-  }
+  for (int64_t begin = 0; begin < s.count; begin += kChain) total += SumChain(first, s.stride, begin, s.count);
   return total;
 }
 
@@ -63,8 +63,8 @@ struct ChainsKernel {
       const int64_t group = index / size / Chains();
       if (group >= groups) return;
       const int64_t begin = index / size % Chains() * kChain;
-      A* first = slices + (group * count + begin) * size + index % size;
-      *first = SumChain(first, size, count - begin < kChain ? count - begin : kChain);
+      A* element = slices + group * count * size + index % size;
+      element[begin * size] = SumChain(element, size, begin, count);
     });
   }
 };
