@@ -13,6 +13,7 @@ namespace {
 
 constexpr Device kA100 = {80, 108};
 constexpr Device kTuring = {75, 40};
+constexpr Device kHopper = {90, 132};
 
 std::vector<double> Run(const Problem& p, const Plan& plan, const Tensors& tensors) {
   std::vector<char> workspace(WorkspaceOf(p, plan).bytes, '\xff');  // NaN in every type
@@ -43,7 +44,7 @@ std::vector<Plan> AllPlans(const Problem& p, const Device& device) {
 
 void TestAgainstTheDefinition() {
   int ran[4] = {};
-  for (const Device& device : {kA100, kTuring}) {
+  for (const Device& device : {kA100, kTuring, kHopper}) {
     for (Problem p : Shapes()) {
       for (DataType dtype : {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kFloat64}) {
         for (Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
@@ -68,23 +69,46 @@ void TestAgainstTheDefinition() {
 }
 
 // Inf at a corner of dY reaches only the taps that are inside X there.
+void CheckThatInfStaysWhereTheDefinitionPutsIt(const Problem& p, const Device& device) {
+  Tensors tensors = RandomTensors(p);
+  tensors.out_backprop[0] = std::numeric_limits<double>::infinity();
+  EncodeAll(p, &tensors);
+  const std::vector<double> expected = Definition(p, tensors);
+  for (const Plan& plan : AllPlans(p, device)) {
+    const std::vector<double> actual = Run(p, plan, tensors);
+    int different = 0;
+    for (size_t i = 0; i < actual.size(); ++i) {
+      different += std::isnan(actual[i]) != std::isnan(expected[i]) || std::isinf(actual[i]) != std::isinf(expected[i]);
+    }
+    CHECK_EQ(different, 0);
+  }
+}
+
 void TestNonFiniteStaysWhereTheDefinitionPutsIt() {
   for (Problem p : Shapes()) {
-    p.dtype = DataType::kFloat32;
-    Tensors tensors = RandomTensors(p);
-    tensors.out_backprop[0] = std::numeric_limits<double>::infinity();
-    EncodeAll(p, &tensors);
-    const std::vector<double> expected = Definition(p, tensors);
-    for (const Plan& plan : AllPlans(p, kA100)) {
-      const std::vector<double> actual = Run(p, plan, tensors);
-      int different = 0;
-      for (size_t i = 0; i < actual.size(); ++i) {
-        different +=
-            std::isnan(actual[i]) != std::isnan(expected[i]) || std::isinf(actual[i]) != std::isinf(expected[i]);
-      }
-      CHECK_EQ(different, 0);
+    for (DataType dtype : {DataType::kFloat32, DataType::kFloat16}) {
+      p.dtype = dtype;
+      CheckThatInfStaysWhereTheDefinitionPutsIt(p, kA100);
+      CheckThatInfStaysWhereTheDefinitionPutsIt(p, kHopper);
     }
   }
+}
+
+// Enough elements for the wide tiles of the reductions.
+void TestLargeFilter() {
+  Problem p = Window(Make(1, 2, 2, 64, 1, 512, 3, 3), 1, 1, 1, 1, 1, 1);
+  for (DataType dtype : {DataType::kFloat16, DataType::kFloat32, DataType::kFloat64}) {
+    p.dtype = dtype;
+    Tensors tensors = RandomTensors(p);
+    EncodeAll(p, &tensors);
+    const std::vector<double> expected = Definition(p, tensors);
+    for (Plan plan : MakePlans(p, kA100, {})) {
+      plan.slices = 2;
+      CHECK_LE(RelativeError(Run(p, plan, tensors), expected), Tolerance(dtype));
+    }
+  }
+  p.dtype = DataType::kFloat16;
+  CheckThatInfStaysWhereTheDefinitionPutsIt(p, kA100);
 }
 
 // Inf and NaN where the definition has finite numbers: NaN is computed again, and Inf where it may be tf32's.
@@ -101,9 +125,9 @@ void TestRepair() {
     broken[6] = kInf;
     std::vector<char> bytes;
     VisitElement(dtype, [&](auto element) { Encode<decltype(element)>(&broken, &bytes); });
-    CHECK_EQ(
-        LaunchRepair(p, tensors.input_bytes.data(), tensors.out_backprop_bytes.data(), bytes.data(), nullptr).message(),
-        "");
+    CHECK_EQ(LaunchRepair(p, tensors.input_bytes.data(), tensors.out_backprop_bytes.data(), bytes.data(), {}, nullptr)
+                 .message(),
+             "");
     const std::vector<double> repaired = Decode(p, bytes);
     CHECK_LE(std::abs(repaired[5] - expected[5]), 0.01 * std::abs(expected[5]));
     if (dtype == DataType::kFloat32) {
@@ -154,6 +178,7 @@ void TestLongSums() {
 int main() {
   wgrad::cuda::TestAgainstTheDefinition();
   wgrad::cuda::TestNonFiniteStaysWhereTheDefinitionPutsIt();
+  wgrad::cuda::TestLargeFilter();
   wgrad::cuda::TestRepair();
   wgrad::cuda::TestEmpty();
   wgrad::cuda::TestHugePadding();

@@ -1,11 +1,12 @@
 // What of the CUDA engine the host cannot run, in other words. The implicit GEMM, whose code is CUTLASS's, is a naive
-// product over the same view of the tensors, with zeros put in for the padding as CUTLASS does. The other kernels need
-// no stand-in: their own files compile for the host.
+// product over the same view of the tensors, with zeros put in for the padding as CUTLASS does, and so is wgmma's. The
+// other kernels need no stand-in: their own files compile for the host.
 #include <algorithm>
 #include <cstring>
 
 #include "tf_ops/wgrad/cuda/element.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
+#include "tf_ops/wgrad/cuda/wgmma.h"
 
 namespace wgrad::cuda {
 namespace {
@@ -39,6 +40,35 @@ void Gemm(const GemmView& v, int tile_k) {
   }
 }
 
+// [slices][filter rows][out channels]
+template <typename T>
+void MultiplyWithZeros(const Problem& p, const void* input, const void* out_backprop, int64_t slice_count,
+                       void* slices) {
+  using A = Accumulator<T>;
+  const T* x = static_cast<const T*>(input);
+  const T* dy = static_cast<const T*>(out_backprop);
+  A* sums = static_cast<A*>(slices);
+  const int64_t group_channels = p.out_channels / p.groups;
+  std::fill_n(sums, slice_count * FilterElements(p), A(0));
+  for (int64_t slice = 0; slice < slice_count; ++slice, sums += FilterElements(p)) {
+    const Range pixels = SliceOf(Pixels(p), slice_count, slice);
+    for (int64_t index = pixels.begin; index < pixels.end; ++index) {
+      const Pixel pixel = PixelAt(p, index);
+      for (int64_t row = 0; row < FilterRows(p); ++row) {
+        const Tap tap = TapAt(p, row);
+        const int64_t h = pixel.oh * p.stride_height + tap.h;
+        const int64_t w = pixel.ow * p.stride_width + tap.w;
+        const int64_t position = (pixel.n * p.in_height + h) * p.in_width + w;
+        for (int64_t f = 0; f < p.out_channels; ++f) {
+          const int64_t channel = f / group_channels * p.filter_channels + tap.channel;
+          const A value = InsideInput(p, h, w) ? Widen(x[position * p.in_channels + channel]) : A(0);
+          sums[row * p.out_channels + f] += value * Widen(dy[index * p.out_channels + f]);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 template <InstanceId id>
@@ -48,8 +78,22 @@ Status LaunchImplicitGemm(const GemmView& view, Stream) {
 }
 
 #define WGRAD_INSTANTIATE(name, ...) template Status LaunchImplicitGemm<InstanceId::k##name>(const GemmView&, Stream);
-WGRAD_CUDA_INSTANCES(WGRAD_INSTANTIATE)
+WGRAD_CUDA_GEMM_INSTANCES(WGRAD_INSTANTIATE)
 #undef WGRAD_INSTANTIATE
+
+namespace wgmma {
+
+Status Launch(InstanceId id, const Problem& p, const void* input, const void* out_backprop, int64_t slice_count,
+              const Results& results, Stream stream) {
+  VisitElement(Get(id).dtype, [&](auto element) {
+    MultiplyWithZeros<decltype(element)>(p, input, out_backprop, slice_count, results.slices);
+  });
+  if (results.filter_backprop == nullptr) return Status();
+  const SliceView view = {results.slices, nullptr, slice_count, 1, FilterRows(p), p.out_channels};
+  return LaunchFinish(p.dtype, view, /*transposed=*/false, results.filter_backprop, results.marks, stream);
+}
+
+}  // namespace wgmma
 
 Status LaunchZeros(void* target, int64_t bytes, Stream) {
   std::memset(target, 0, bytes);

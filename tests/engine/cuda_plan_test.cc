@@ -52,7 +52,8 @@ void TestMathFollowsTypeDeviceAndOptions() {
     return InstanceOf(plan).math;
   };
   CHECK_TRUE(math(DataType::kFloat16, kA100, {}) == Math::kTensorCore);
-  CHECK_TRUE(math(DataType::kBFloat16, kH100, {}) == Math::kTensorCore);
+  CHECK_TRUE(math(DataType::kBFloat16, kH100, {}) == Math::kWgmma);
+  CHECK_TRUE(math(DataType::kBFloat16, {100, 148}, {}) == Math::kTensorCore);
   CHECK_TRUE(math(DataType::kFloat32, kA100, {}) == Math::kTf32);
   CHECK_TRUE(math(DataType::kFloat32, kA100, no_tf32) == Math::kSimt);
   CHECK_TRUE(math(DataType::kFloat32, kTuring, {}) == Math::kSimt);
@@ -94,8 +95,8 @@ void TestAlignment() {
   CHECK_EQ(alignment(64, 128, {}), 8);
   CHECK_EQ(alignment(60, 128, {}), 4);
   CHECK_EQ(alignment(64, 100, {}), 4);
-  CHECK_EQ(alignment(6, 64, {}), 2);
-  CHECK_EQ(alignment(3, 64, {}), 1);
+  CHECK_EQ(alignment(22, 64, {}), 2);
+  CHECK_EQ(alignment(23, 64, {}), 1);
   Options unaligned;
   unaligned.pointer_alignment = 8;
   CHECK_EQ(alignment(64, 128, unaligned), 4);
@@ -103,6 +104,46 @@ void TestAlignment() {
   CHECK_EQ(alignment(64, 128, unaligned), 2);
   unaligned.pointer_alignment = 2;
   CHECK_EQ(alignment(64, 128, unaligned), 1);
+}
+
+void TestFewChannelsAreFolded() {
+  const Problem p = Conv(DataType::kFloat16, 32, 28, 3, 64, 7);
+  for (const Device& device : {kA100, kH100}) {
+    const Plan plan = MakePlans(p, device, {})[0];
+    CHECK_EQ(InstanceOf(plan).alignment, 8);
+    CHECK_TRUE(Folds(plan, p));
+    const Problem seen = SeenBy(plan, p);
+    CHECK_EQ(seen.filter_width, 1);
+    CHECK_EQ(seen.in_channels, 24);
+    CHECK_EQ(seen.filter_channels, UsesWgmma(plan) ? 21 : 24);
+    const Workspace workspace = WorkspaceOf(p, plan);
+    CHECK_LE(workspace.folded + InputElements(seen) * 2, workspace.slices);
+  }
+  // Taps that are not neighbours cannot be.
+  Problem dilated = p;
+  dilated.dilation_width = 2;
+  dilated.out_width -= 6;
+  CHECK_EQ(InstanceOf(MakePlans(dilated, kA100, {})[0]).alignment, 1);
+}
+
+void TestWgmmaTakesWhatCanBeGathered() {
+  const auto why_not = [](const Problem& p, const Device& device) {
+    std::vector<Declined> declined;
+    MakePlans(p, device, {}, &declined);
+    return WhyDeclined(declined, "F16WgmmaTile128x128");
+  };
+  Problem p = Conv(DataType::kFloat16, 32, 28, 64, 64, 3);
+  CHECK_EQ(why_not(p, kH100), "");
+  CHECK_EQ(why_not(p, {100, 148}), "has code for compute capability 9 alone");
+  const std::string too_far = "strides, padding or dilations are larger than the tensor memory accelerator takes";
+  Problem strided = p;
+  strided.stride_height = 9;
+  strided.out_height = 4;
+  CHECK_EQ(why_not(strided, kH100), too_far);
+  Problem padded = p;
+  padded.pad_left += 128;
+  padded.out_width += 256;
+  CHECK_EQ(why_not(padded, kH100), too_far);
 }
 
 void TestSplitFillsTheDevice() {
@@ -266,14 +307,14 @@ void TestInvariants() {
       const Instance& instance = InstanceOf(plan);
       CHECK_TRUE(instance.dtype == p.dtype);
       CHECK_LE(instance.min_compute_capability, device.compute_capability);
-      CHECK_EQ(p.filter_channels % instance.alignment, 0);
+      CHECK_EQ(SeenBy(plan, p).in_channels / p.groups % instance.alignment, 0);
       CHECK_EQ(p.out_channels / p.groups % instance.alignment, 0);
       CHECK_TRUE(options.allow_tf32 || instance.math != Math::kTf32);
       // Rounding to tf32 may also overflow.
       CHECK_EQ(plan.repair, ReadsPadding(p) || instance.math == Math::kTf32);
       // CUTLASS multiplies the elements before a tile by the bits of one in 32 bits.
-      CHECK_LE((plan.slices * instance.tile_k + 1) * p.out_channels * ElementSize(p.dtype) * 8,
-               std::numeric_limits<int32_t>::max());
+      CHECK_TRUE(UsesWgmma(plan) || (plan.slices * instance.tile_k + 1) * p.out_channels * ElementSize(p.dtype) * 8 <=
+                                        std::numeric_limits<int32_t>::max());
       const int64_t pixels = plan.images_per_round * p.out_height * p.out_width;
       const int64_t limit = instance.math == Math::kSimt && p.dtype == DataType::kFloat32 ? 2048 : 16384;
       CHECK_LE(pixels / plan.slices, limit);
@@ -296,6 +337,8 @@ int main() {
   TestNoTf32PlanWhereItIsOff();
   TestHalfOnTuringGoesToTheGeneralKernel();
   TestAlignment();
+  TestFewChannelsAreFolded();
+  TestWgmmaTakesWhatCanBeGathered();
   TestSplitFillsTheDevice();
   TestEachInstanceHasTwoSplits();
   TestManyTilesNeedNoSplit();

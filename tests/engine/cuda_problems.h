@@ -143,6 +143,8 @@ inline std::vector<Problem> Shapes() {
       Window(Make(3, 7, 7, 4, 5, 4, 3, 3), 1, 2, 2, 2, 2, 2),    // thin groups
       Window(Make(2, 6, 6, 16, 2, 24, 3, 3), 1, 1, 0, 1, 1, 0),  // groups wide enough for the GEMM
       Window(Make(2, 5, 5, 3, 1, 4, 2, 2), 4, 1, 0, 0, 0, 0),    // stride beyond the filter
+      Window(Make(2, 9, 12, 3, 1, 16, 5, 5), 2, 1, 2, 1, 2, 2),  // few channels, which wgmma folds
+      Window(Make(2, 7, 8, 8, 1, 24, 3, 7), 1, 1, 1, 1, 5, 3),   // the same, and more padding than filter
   };
 }
 

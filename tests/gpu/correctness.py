@@ -180,13 +180,13 @@ def check_cudnn(engine: Engine, device: Gpu) -> Iterator[Outcome]:
 
 def run_kernels(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:
     """The engine's own kernels, one by one."""
+    yield from check_non_finite(engine, device)
     for problem in problems:
         yield from check_problem(engine, device, problem)
-    yield from check_non_finite(engine, device)
 
 
 def run_all(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:
-    yield from run_kernels(engine, device, problems)
+    """The kernels, which take the longest, come last."""
     for (dtype, tf32), layout in itertools.product(_ARITHMETICS, LAYOUTS):
         yield from check_dispatch(engine, device, next(dispatched_problems(dtype, layout)), tf32, use_cudnn=False)
     cudnn = (False, True) if isinstance(device, Gpu) else (False,)
@@ -194,3 +194,4 @@ def run_all(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> 
         yield from check_captured(engine, device, captured_problem(dtype), use_cudnn)
     if isinstance(device, Gpu):
         yield from check_cudnn(engine, device)
+    yield from run_kernels(engine, device, problems)

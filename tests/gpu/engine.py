@@ -18,6 +18,8 @@ from problem import Problem
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "tf_ops/wgrad/cuda"
 LIBRARY_NAME = "libwgrad_cuda.so"
+# What has code for one architecture alone, and is called on no other.
+_ARCHITECTURE_OF = {"wgmma.cu.cc": "-gencode=arch=compute_90a,code=sm_90a"}
 _LIBRARIES = ("-ldl", "-lpthread", "-lrt")
 
 Allocate = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)
@@ -171,7 +173,9 @@ def _link(
     def compile_one(source: pathlib.Path) -> str:
         target = folder / f"{source.name}.o"
         if not _is_current(target, newest):
-            _run([*compiler, "-c", str(source), "-o", str(target)])
+            own = _ARCHITECTURE_OF.get(source.name)
+            code = [own if own and part.startswith("-arch=") else part for part in compiler]
+            _run([*code, "-c", str(source), "-o", str(target)])
         return str(target)
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -205,7 +209,7 @@ def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[
 def build_for_host(folder: pathlib.Path, jobs: int, report: Callable[[str], None]) -> pathlib.Path:
     """Compiles the engine for the host, with what stands in for CUDA and CUTLASS in the engine's own tests."""
     compiler = ["g++", "-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", f"-I{ROOT}"]
-    of_cuda = {"device.cc", "stopwatch.cc"}
+    of_cuda = {"device.cc", "stopwatch.cc", "wgmma.cu.cc"}
     own = [path for path in SOURCES.glob("*.cc") if path.name not in of_cuda and not path.name.startswith("gemm_")]
     stand_ins = [ROOT / f"tests/engine/cuda_host_{part}.cc" for part in ("device", "kernels")]
     return _link(compiler, [*sorted(own), *stand_ins, SOURCES.parent / "problem.cc"], folder / "host", jobs, report)

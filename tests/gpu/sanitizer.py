@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from engine import EngineError, find_nvcc
 
@@ -60,17 +60,16 @@ def result_of(command: Sequence[str], seconds: float = _SECONDS) -> str:
     return f"{FAILED}: {why}\n\n```\n{stdout[-4000:]}\n{stderr[-2000:]}\n```"
 
 
-def run_all(library: pathlib.Path, report: Callable[[str], None]) -> dict[str, str]:
-    """The result of each tool."""
+def run_all(library: pathlib.Path, report: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+    """Each tool and its result."""
     program = _find()
     if program is None:
-        return dict.fromkeys(_TOOLS, "not run: no compute-sanitizer found")
+        yield from dict.fromkeys(_TOOLS, "not run: no compute-sanitizer found").items()
+        return
     script = str(pathlib.Path(__file__).with_name("run.py"))
-    results = {}
     for tool, own_options in _TOOLS.items():
         report(f"compute-sanitizer {tool}")
         # PyTorch's kernels are not ours to check.
         options = [*own_options, "--kernel-name", "kns=wgrad", "--kernel-name", "kns=cutlass", "--error-exitcode", "99"]
         subset = [sys.executable, script, "--library", str(library), "--only", "subset"]
-        results[tool] = result_of([program, "--tool", tool, *options, *subset])
-    return results
+        yield tool, result_of([program, "--tool", tool, *options, *subset])

@@ -74,9 +74,11 @@ def _check(engine: Engine, device: Gpu | Host, results: Results, say: Say) -> No
 
 
 def _sanitize(library: pathlib.Path, results: Results, say: Say) -> None:
-    found = sanitizer.run_all(library, say)
-    failed = any(result.startswith(sanitizer.FAILED) for result in found.values())
-    results.put("sanitizer", found, report.sanitizer_section(found), failed=failed)
+    found: dict[str, str] = {}
+    for tool, result in sanitizer.run_all(library, say):
+        found[tool] = result
+        failed = result.startswith(sanitizer.FAILED)
+        results.put("sanitizer", found, report.sanitizer_section(found), failed=failed)
 
 
 def _measure(engine: Engine, device: Gpu | Host, results: Results, say: Say) -> None:

@@ -18,13 +18,16 @@ def _cuda_objects_impl(ctx):
     # Drivers as new as the toolkit translate PTX for every newer device.
     ptx = _TENSOR_CORES if ctx.attr.needs_tensor_cores else OLDEST
     architectures = [each for each in ARCHITECTURES if each >= _TENSOR_CORES or not ctx.attr.needs_tensor_cores]
+    gencode = _gencode(architectures, ptx)
+    if ctx.attr.only_for:
+        gencode = ["-gencode=arch=compute_%s,code=sm_%s" % (ctx.attr.only_for, ctx.attr.only_for)]
     objects = []
     for source in ctx.files.srcs:
         target = ctx.actions.declare_file(source.basename[:-len(".cu.cc")] + ".pic.o")
         arguments = ctx.actions.args()
         arguments.add_all(["-x", "cu", "-c", "-std=c++17", "-O3", "--expt-relaxed-constexpr"])
         arguments.add_all(["-Xcompiler", "-fPIC,-fvisibility=hidden"])
-        arguments.add_all(_gencode(architectures, ptx))
+        arguments.add_all(gencode)
         arguments.add_all(quoted, before_each = "-I")
         arguments.add_all(system, before_each = "-isystem")
         arguments.add(source)
@@ -48,5 +51,7 @@ cuda_objects = rule(
         "deps": attr.label_list(providers = [CcInfo]),
         # Leaves out devices too old for them, for which CUTLASS has no code.
         "needs_tensor_cores": attr.bool(),
+        # An architecture such as "90a", whose instructions no other has: there is no code for the others then.
+        "only_for": attr.string(),
     },
 )

@@ -127,8 +127,39 @@ bool Symmetric(int64_t in, int64_t filter, int64_t out, int64_t stride, int64_t 
   return room >= 0 && room / stride + 1 == out;
 }
 
+// Whether the gradient is a plain product, of which cuDNN writes the transpose, HWIO, if X and dY change places.
+bool IsProduct(const Problem& p) {
+  return p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 && p.stride_width == 1 &&
+         p.pad_top == 0 && p.pad_left == 0 && p.in_height == p.out_height && p.in_width == p.out_width;
+}
+
+Problem WithOperandsExchanged(const Problem& p) {
+  Problem exchanged = p;
+  exchanged.in_channels = exchanged.filter_channels = p.out_channels;
+  exchanged.out_channels = p.in_channels;
+  return exchanged;
+}
+
+// What cuDNN is asked to compute.
+Problem Asked(const Problem& p) { return IsProduct(p) ? WithOperandsExchanged(p) : p; }
+
+// Copies of dW in other layouts than HWIO: KRSC, and KCRS before it where the tensors are NCHW.
+int64_t Copies(const Problem& p) { return IsProduct(p) ? 0 : p.layout == Layout::kNHWC ? 1 : 2; }
+
 // Bytes of dW, rounded up to keep what follows aligned.
 int64_t FilterBytes(const Problem& p) { return CeilDiv(FilterElements(p) * ElementSize(p.dtype), 256) * 256; }
+
+// From what cuDNN wrote to HWIO.
+Status FromKrsc(const Problem& p, char* filter, void* filter_backprop, Marks* marks, Stream stream) {
+  if (p.layout == Layout::kNCHW) {
+    char* krsc = filter + FilterBytes(p);
+    const Status status = LaunchTranspose(p.dtype, filter, p.out_channels, p.filter_channels,
+                                          p.filter_height * p.filter_width, krsc, stream);
+    if (!status.ok()) return status;
+    filter = krsc;
+  }
+  return LaunchTransposedFilter(p.dtype, filter, p.out_channels, FilterRows(p), filter_backprop, marks, stream);
+}
 
 }  // namespace
 
@@ -160,7 +191,7 @@ Status Plans(const Functions& cudnn, const Problem& problem, const Options& opti
   Descriptors descriptors(cudnn);
   const int math = MathOf(problem.dtype, options);
   Status status = CreateOnce(cudnn, &device);
-  if (status.ok()) status = descriptors.Fill(problem, math);
+  if (status.ok()) status = descriptors.Fill(Asked(problem), math);
   if (!status.ok()) return status;
   AlgorithmPerformance suggestions[kMaxSuggestions];
   int count = 0;
@@ -183,20 +214,23 @@ Status Plans(const Functions& cudnn, const Problem& problem, const Options& opti
 }
 
 int64_t WorkspaceBytes(const Problem& problem, const CudnnPlan& plan) {
-  const int64_t filters = problem.layout == Layout::kNHWC ? 1 : 2;
-  return filters * FilterBytes(problem) + plan.algorithm_bytes;
+  return Copies(problem) * FilterBytes(problem) + CeilDiv(MostMarks(problem), 256) * 256 + plan.algorithm_bytes;
 }
 
 Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, const void* input,
               const void* out_backprop, void* filter_backprop, void* workspace, Stream stream, int ordinal) {
-  char* filter = static_cast<char*>(workspace);
-  char* algorithm_workspace = filter + WorkspaceBytes(p, plan) - plan.algorithm_bytes;
+  const bool copied = Copies(p) > 0;
+  char* filter = static_cast<char*>(copied ? workspace : filter_backprop);
+  char* algorithm_workspace = static_cast<char*>(workspace) + WorkspaceBytes(p, plan) - plan.algorithm_bytes;
+  Marks marks;
+  const void* x = IsProduct(p) ? out_backprop : input;
+  const void* dy = IsProduct(p) ? input : out_backprop;
   {
     DeviceHandle& device = HandleOf(ordinal);
     const std::lock_guard<std::mutex> lock(device.mutex);
     Descriptors descriptors(cudnn);
     Status status = CreateOnce(cudnn, &device);
-    if (status.ok()) status = descriptors.Fill(p, plan.math);
+    if (status.ok()) status = descriptors.Fill(Asked(p), plan.math);
     if (status.ok()) status = Check(cudnn, cudnn.SetStream(device.handle, stream), "cudnnSetStream");
     if (!status.ok()) return status;
     // Scaling factors have the type of the sums.
@@ -206,23 +240,20 @@ Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, c
     status = Check(
         cudnn,
         cudnn.ConvolutionBackwardFilter(
-            device.handle, is_double ? static_cast<const void*>(&double_one) : &one, descriptors.x(), input,
-            descriptors.dy(), out_backprop, descriptors.convolution(), plan.algorithm, algorithm_workspace,
-            plan.algorithm_bytes, is_double ? static_cast<const void*>(&double_zero) : &zero, descriptors.dw(), filter),
+            device.handle, is_double ? static_cast<const void*>(&double_one) : &one, descriptors.x(), x,
+            descriptors.dy(), dy, descriptors.convolution(), plan.algorithm, algorithm_workspace, plan.algorithm_bytes,
+            is_double ? static_cast<const void*>(&double_zero) : &zero, descriptors.dw(), filter),
         "cudnnConvolutionBackwardFilter");
     if (!status.ok()) return status;
   }
-  if (p.layout == Layout::kNCHW) {  // KCRS -> KRSC
-    char* krsc = filter + FilterBytes(p);
-    const Status status = LaunchTranspose(p.dtype, filter, p.out_channels, p.filter_channels,
-                                          p.filter_height * p.filter_width, krsc, stream);
+  if (copied) {
+    marks.data = static_cast<uint8_t*>(workspace) + Copies(p) * FilterBytes(p);
+    const Status status = FromKrsc(p, filter, filter_backprop, &marks, stream);
     if (!status.ok()) return status;
-    filter = krsc;
   }
-  const Status status = LaunchTranspose(p.dtype, filter, 1, p.out_channels, FilterRows(p), filter_backprop, stream);
   const bool may_round_to_tf32 = p.dtype == DataType::kFloat32 && plan.math != kFmaMath;
-  if (!status.ok() || !(ReadsPadding(p) || may_round_to_tf32)) return status;
-  return LaunchRepair(p, input, out_backprop, filter_backprop, stream);
+  if (!ReadsPadding(p) && !may_round_to_tf32) return Status();
+  return LaunchRepair(p, input, out_backprop, filter_backprop, marks, stream);
 }
 
 }  // namespace wgrad::cuda::cudnn

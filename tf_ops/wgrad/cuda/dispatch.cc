@@ -25,6 +25,10 @@ namespace {
 // Its tensor-core kernels load so many bytes at once.
 constexpr int64_t kCudnnAlignment = 16;
 
+// Plans worth measuring: on an H100 the six that the model likes best had one within 4 % of the fastest of all, on
+// every layer of ResNet-50 in half with 32 and 256 images.
+constexpr size_t kOwnCandidates = 6;
+
 struct Candidate {
   Plan own;
   std::optional<cudnn::CudnnPlan> cudnn;
@@ -73,6 +77,7 @@ std::unique_ptr<Entry> MakeEntry(const Problem& problem, const Settings& setting
                                  const Device& device, int ordinal) {
   std::vector<Candidate> candidates;
   for (Plan& plan : MakePlans(problem, device, options)) candidates.push_back({std::move(plan), std::nullopt});
+  if (candidates.size() > kOwnCandidates) candidates.erase(candidates.begin() + kOwnCandidates, candidates.end());
   const cudnn::Functions* library = nullptr;
   if (settings.deterministic) {
     candidates.resize(1);

@@ -58,6 +58,15 @@ WGRAD_HOST_DEVICE bool IsFinite(T value) {
   return wide - wide == 0;
 }
 
+// Whether zeros put in for the padding, or operands rounded to tf32, may have made `value`: zero times Inf is NaN, and
+// tf32, for float32 alone, makes Inf of its largest numbers. Inf in half is none of this: a finite sum overflowed when
+// it was rounded, as happens all the time under loss scaling, or the definition has it.
+template <typename T>
+WGRAD_DEVICE bool IsSuspect(T value) {
+  const Accumulator<T> wide = Widen(value);
+  return std::is_same_v<T, float> ? !IsFinite(value) : wide != wide;
+}
+
 // Calls visit(T()) with the type that stores `dtype`.
 template <typename Visitor>
 auto VisitElement(DataType dtype, Visitor&& visit) {

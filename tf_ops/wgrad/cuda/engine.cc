@@ -4,6 +4,7 @@
 
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
+#include "tf_ops/wgrad/cuda/wgmma.h"
 
 namespace wgrad::cuda {
 namespace {
@@ -16,16 +17,23 @@ namespace {
 char* At(void* base, int64_t bytes) { return static_cast<char*>(base) + bytes; }
 const char* At(const void* base, int64_t bytes) { return static_cast<const char*>(base) + bytes; }
 
+bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
 Status LaunchInstance(InstanceId id, const GemmView& view, Stream stream) {
   switch (id) {
 #define WGRAD_LAUNCH(name, ...) \
   case InstanceId::k##name:     \
     return LaunchImplicitGemm<InstanceId::k##name>(view, stream);
-    WGRAD_CUDA_INSTANCES(WGRAD_LAUNCH)
+    WGRAD_CUDA_GEMM_INSTANCES(WGRAD_LAUNCH)
 #undef WGRAD_LAUNCH
+    default:
+      break;
   }
   return Status(Code::kInternal, "no such instance");
 }
+
+// Whether the slices are [group][slice][out channels][filter rows]. Otherwise: [slice][filter rows][out channels].
+bool WritesKrsc(const Plan& plan) { return plan.method == Method::kImplicitGemm && !UsesWgmma(plan); }
 
 // All groups of the images in `p`, NHWC, one launch each.
 Status LaunchGroups(const Problem& p, const Plan& plan, const void* input, const void* out_backprop, void* slices,
@@ -87,13 +95,21 @@ Status Launch(const Problem& problem, const Plan& plan, const void* input, const
     return LaunchZeros(filter_backprop, bytes, stream);
   }
   const Workspace offsets = WorkspaceOf(problem, plan);
-  const bool gemm = plan.method == Method::kImplicitGemm;
+  const bool krsc = WritesKrsc(plan);
   const bool copies = problem.layout == Layout::kNCHW && plan.method != Method::kGeneral;
+  const Problem seen = SeenBy(plan, problem);
   void* slices = At(workspace, offsets.slices);
+  Marks marks;
+  if (plan.repair) marks.data = static_cast<uint8_t*>(workspace) + offsets.marks;
+  // The wgmma kernel can add up its slices itself.
+  const bool finishes = UsesWgmma(plan) && plan.images_per_round >= problem.batch && IsAligned(filter_backprop);
   void* carry = At(workspace, offsets.carry);
   SliceView view = {slices, nullptr, plan.slices, 1, FilterRows(problem), problem.out_channels};
-  if (gemm)
-    view = {slices, nullptr, plan.slices, problem.groups, problem.out_channels / problem.groups, FilterRows(problem)};
+  if (krsc) {
+    view = {slices, nullptr, plan.slices, problem.groups, problem.out_channels / problem.groups, FilterRows(seen)};
+    view.tap_columns = seen.filter_channels;
+    view.tap_channels = FilterRows(problem) / seen.filter_height / seen.filter_width;
+  }
   for (int64_t first = 0; first < problem.batch; first += plan.images_per_round) {
     Problem round = ImagesOf(problem, std::min(plan.images_per_round, problem.batch - first));
     const void* x = At(input, first * InputElements(ImagesOf(problem, 1)) * ElementSize(problem.dtype));
@@ -107,15 +123,25 @@ Status Launch(const Problem& problem, const Plan& plan, const void* input, const
       dy = nhwc_dy;
       round.layout = Layout::kNHWC;
     }
-    RETURN_IF_ERROR(LaunchSlices(round, plan, x, dy, slices, stream));
+    if (Folds(plan, problem)) {
+      RETURN_IF_ERROR(LaunchFold(round, x, At(workspace, offsets.folded), stream));
+      x = At(workspace, offsets.folded);
+    }
+    round = SeenBy(plan, round);
+    if (UsesWgmma(plan)) {
+      const wgmma::Results results = {slices, finishes ? filter_backprop : nullptr, &marks};
+      RETURN_IF_ERROR(wgmma::Launch(plan.instance, round, x, dy, plan.slices, results, stream));
+    } else {
+      RETURN_IF_ERROR(LaunchSlices(round, plan, x, dy, slices, stream));
+    }
     view.carry = first > 0 ? carry : nullptr;
     if (first + plan.images_per_round < problem.batch) {
       RETURN_IF_ERROR(LaunchCarry(problem.dtype, view, carry, stream));
     }
   }
-  RETURN_IF_ERROR(LaunchFinish(problem.dtype, view, gemm, filter_backprop, stream));
+  if (!finishes) RETURN_IF_ERROR(LaunchFinish(problem.dtype, view, krsc, filter_backprop, &marks, stream));
   if (!plan.repair) return Status();
-  return LaunchRepair(problem, input, out_backprop, filter_backprop, stream);
+  return LaunchRepair(problem, input, out_backprop, filter_backprop, marks, stream);
 }
 
 }  // namespace wgrad::cuda

@@ -24,7 +24,7 @@ struct GemmView {
   int slice_count;
 };
 
-// One per row of WGRAD_CUDA_INSTANCES, each defined in the file of its type and alignment.
+// One per row of WGRAD_CUDA_GEMM_INSTANCES, each defined in the file of its type and alignment.
 template <InstanceId id>
 Status LaunchImplicitGemm(const GemmView& view, Stream stream);
 
@@ -38,27 +38,45 @@ Status LaunchGeneral(const Problem& problem, const void* input, const void* out_
 
 Status LaunchZeros(void* target, int64_t bytes, Stream stream);
 
+// On the device, for each block that wrote a part of the filter gradient: whether LaunchRepair has something to do
+// there.
+struct Marks {
+  uint8_t* data = nullptr;
+  int64_t count = 0;
+};
+
 // Computes again, by the definition, the elements of `filter_backprop` that zeros for the padding or rounding to tf32
-// may have spoiled: NaN, and Inf in float32.
+// may have spoiled: NaN, and Inf in float32. Without marks it looks for them.
 Status LaunchRepair(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
-                    Stream stream);
+                    const Marks& marks, Stream stream);
 
 // [images, rows, columns] -> [images, columns, rows].
 Status LaunchTranspose(DataType dtype, const void* source, int64_t images, int64_t rows, int64_t columns, void* target,
                        Stream stream);
+
+// KRSC -> HWIO. `marks->count` is set if there is room for marks.
+Status LaunchTransposedFilter(DataType dtype, const void* krsc, int64_t out_channels, int64_t filter_rows,
+                              void* filter_backprop, Marks* marks, Stream stream);
+
+// X as fold.h has it, of elements of 2 or 4 bytes, NHWC.
+Status LaunchFold(const Problem& problem, const void* input, void* folded, Stream stream);
 
 // Slices of `groups` matrices [rows, columns], as in reduce.h. `carry` may be null.
 struct SliceView {
   void* data;  // the sums of chains of slices take the place of slices
   const void* carry;
   int64_t count, groups, rows, columns;
+  int64_t tap_columns = 1,
+          tap_channels = 1;  // of the former, as many as the latter count, where columns are filter rows
 };
 
 // Sums into `carry`, in the accumulator type of `dtype`.
 Status LaunchCarry(DataType dtype, const SliceView& slices, void* carry, Stream stream);
 
-// Sums, rounds to `dtype`, and writes HWIO. `transposed`: the slices are KRSC.
-Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop, Stream stream);
+// Sums, rounds to `dtype`, and writes HWIO. `transposed`: the slices are KRSC. `marks->count` is set if there is room
+// for marks.
+Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop, Marks* marks,
+                    Stream stream);
 
 }  // namespace wgrad::cuda
 

@@ -121,6 +121,13 @@ Status LaunchBlocks(const Kernel& kernel, const char* /*name*/, Stream /*stream*
 
 #endif
 
+// Where the block notes whether it wrote a suspect element; nowhere if `marks` is null.
+WGRAD_DEVICE void Mark(uint8_t* marks, int64_t block, bool sound) {
+  ForEachThread([&](int thread) {
+    if (marks != nullptr && thread == 0) marks[block] = !sound;
+  });
+}
+
 }  // namespace wgrad::cuda
 
 #endif  // TF_OPS_WGRAD_CUDA_LAUNCH_H_

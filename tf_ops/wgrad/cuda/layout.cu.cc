@@ -1,4 +1,5 @@
 // The kernels that move data between layouts: NCHW -> NHWC, and slices -> HWIO.
+#include "tf_ops/wgrad/cuda/fold.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
 #include "tf_ops/wgrad/cuda/reduce.h"
 #include "tf_ops/wgrad/cuda/transpose.h"
@@ -6,60 +7,119 @@
 namespace wgrad::cuda {
 namespace {
 
-// Several chains of slices become one slice each first.
-template <typename A>
-Status SumChains(const SliceView& view, Stream stream, reduce::Slices<A>* slices) {
-  const int64_t size = view.rows * view.columns;
-  A* data = static_cast<A*>(view.data);
-  *slices = {
-      data,        static_cast<const A*>(view.carry), view.count, size, view.count * size, view.groups, view.rows,
-      view.columns};
-  const reduce::ChainsKernel<A> chains = {data, view.count, view.groups, size};
+// From this many elements on, tiles of 32 x 32 are blocks enough.
+constexpr int64_t kWideTileElements = int64_t{1} << 18;
+
+// The slices in packs. Several chains of slices become one slice each first.
+template <typename A, int width>
+Status SumChains(const SliceView& view, Stream stream, reduce::Slices<reduce::Pack<A, width>>* slices) {
+  using V = reduce::Pack<A, width>;
+  const int64_t columns = view.columns / width;
+  const int64_t size = view.rows * columns;
+  V* data = static_cast<V*>(view.data);
+  *slices = {data,   static_cast<const V*>(view.carry), view.count, size, view.count * size, view.groups, view.rows,
+             columns};
+  const reduce::ChainsKernel<V> chains = {data, view.count, view.groups, size};
   if (chains.Chains() == 1) return Status();
   slices->count = chains.Chains();
   slices->stride = reduce::kChain * size;
   return LaunchBlocks(chains, "reduction of chains", stream);
 }
 
-template <template <typename> class Kernel, typename T>
-Status Sum(const SliceView& view, void* target, Stream stream) {
-  Kernel<T> kernel;
+template <typename Kernel, typename Target>
+Status SumWith(const SliceView& view, void* target, Marks* marks, Stream stream, Kernel kernel = {}) {
   const Status status = SumChains(view, stream, &kernel.slices);
   if (!status.ok()) return status;
-  kernel.target = static_cast<T*>(target);
+  kernel.target = static_cast<Target*>(target);
+  kernel.marks = marks->data;
+  if (marks->data != nullptr) marks->count = kernel.Blocks();
   return LaunchBlocks(kernel, "reduction", stream);
 }
 
 template <typename T>
-Status Transpose(const void* source, int64_t images, int64_t rows, int64_t columns, void* target, Stream stream) {
-  const transpose::Kernel<T> kernel = {static_cast<const T*>(source), images, rows, columns, static_cast<T*>(target)};
-  return LaunchBlocks(kernel, "transpose", stream);
+constexpr int kWide = 16 / sizeof(Accumulator<T>);
+
+template <typename T>
+Status Sum(const SliceView& view, void* target, Marks* marks, Stream stream) {
+  if (view.columns % kWide<T> == 0 && reinterpret_cast<uintptr_t>(target) % 16 == 0) {
+    return SumWith<reduce::SumKernel<T, kWide<T>>, reduce::Pack<T, kWide<T>>>(view, target, marks, stream);
+  }
+  return SumWith<reduce::SumKernel<T, 1>, reduce::Pack<T, 1>>(view, target, marks, stream);
+}
+
+template <typename Kernel, typename T>
+Status TransposedSumWith(const SliceView& view, void* target, Marks* marks, Stream stream) {
+  Kernel kernel;
+  kernel.tap_columns = view.tap_columns;
+  kernel.tap_channels = view.tap_channels;
+  return SumWith<Kernel, T>(view, target, marks, stream, kernel);
+}
+
+template <typename T>
+Status TransposedSum(const SliceView& view, void* target, Marks* marks, Stream stream) {
+  if (view.columns % kWide<T> == 0 && view.groups * view.rows * view.columns >= kWideTileElements) {
+    return TransposedSumWith<reduce::TransposedSumKernel<T, kWide<T>>, T>(view, target, marks, stream);
+  }
+  return TransposedSumWith<reduce::TransposedSumKernel<T, 1>, T>(view, target, marks, stream);
+}
+
+Status TransposeInto(DataType dtype, const void* source, int64_t images, int64_t rows, int64_t columns, void* target,
+                     Marks* marks, Stream stream) {
+  return VisitElement(dtype, [&](auto element) {
+    using T = decltype(element);
+    const transpose::Kernel<T> kernel = {static_cast<const T*>(source), images,     rows, columns,
+                                         static_cast<T*>(target),       marks->data};
+    if (marks->data != nullptr) marks->count = kernel.Blocks();
+    return LaunchBlocks(kernel, "transpose", stream);
+  });
+}
+
+template <typename T>
+Status Fold(const Problem& p, const void* input, void* folded, Stream stream) {
+  using Pack = fold::Pack<T>;
+  const int64_t taps = p.filter_width * p.in_channels;
+  const fold::Kernel<T> kernel = {static_cast<const T*>(input),
+                                  p.batch * p.in_height,
+                                  p.in_width * p.in_channels,
+                                  p.out_width,
+                                  p.stride_width * p.in_channels,
+                                  p.pad_left * p.in_channels,
+                                  taps,
+                                  CeilDiv(taps, Pack::kSize),
+                                  static_cast<Pack*>(folded)};
+  return LaunchBlocks(kernel, "fold", stream);
 }
 
 }  // namespace
 
 Status LaunchTranspose(DataType dtype, const void* source, int64_t images, int64_t rows, int64_t columns, void* target,
                        Stream stream) {
-  switch (ElementSize(dtype)) {
-    case 2:
-      return Transpose<uint16_t>(source, images, rows, columns, target, stream);
-    case 4:
-      return Transpose<uint32_t>(source, images, rows, columns, target, stream);
-    default:
-      return Transpose<uint64_t>(source, images, rows, columns, target, stream);
-  }
+  Marks none;
+  return TransposeInto(dtype, source, images, rows, columns, target, &none, stream);
+}
+
+Status LaunchTransposedFilter(DataType dtype, const void* krsc, int64_t out_channels, int64_t filter_rows,
+                              void* filter_backprop, Marks* marks, Stream stream) {
+  return TransposeInto(dtype, krsc, 1, out_channels, filter_rows, filter_backprop, marks, stream);
+}
+
+Status LaunchFold(const Problem& problem, const void* input, void* folded, Stream stream) {
+  return ElementSize(problem.dtype) == 2 ? Fold<uint16_t>(problem, input, folded, stream)
+                                         : Fold<uint32_t>(problem, input, folded, stream);
 }
 
 Status LaunchCarry(DataType dtype, const SliceView& slices, void* carry, Stream stream) {
-  if (dtype == DataType::kFloat64) return Sum<reduce::SumKernel, double>(slices, carry, stream);
-  return Sum<reduce::SumKernel, float>(slices, carry, stream);
+  Marks none;
+  return dtype == DataType::kFloat64 ? Sum<double>(slices, carry, &none, stream)
+                                     : Sum<float>(slices, carry, &none, stream);
 }
 
-Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop, Stream stream) {
+Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop, Marks* marks,
+                    Stream stream) {
   return VisitElement(dtype, [&](auto element) {
     using T = decltype(element);
-    return transposed ? Sum<reduce::TransposedSumKernel, T>(slices, filter_backprop, stream)
-                      : Sum<reduce::SumKernel, T>(slices, filter_backprop, stream);
+    return transposed ? TransposedSum<T>(slices, filter_backprop, marks, stream)
+                      : Sum<T>(slices, filter_backprop, marks, stream);
   });
 }
 

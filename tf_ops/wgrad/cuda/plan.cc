@@ -6,19 +6,24 @@
 #include <sstream>
 
 #include "tf_ops/wgrad/cuda/depthwise.h"
+#include "tf_ops/wgrad/cuda/fold.h"
 #include "tf_ops/wgrad/cuda/general.h"
 #include "tf_ops/wgrad/cuda/index.h"
+#include "tf_ops/wgrad/cuda/wgmma.h"
 
 namespace wgrad::cuda {
 namespace {
 
 // What the slices of a round may take, unless one image alone needs more.
 constexpr int64_t kSliceBytes = int64_t{256} << 20;
+// And the folded copy of a round's images.
+constexpr int64_t kFoldBytes = int64_t{1} << 30;
 // CUTLASS offsets into a tensor with 32-bit integers.
 constexpr int64_t kTensorBytes = std::numeric_limits<int32_t>::max();
 // Room for a tile past the end of a dimension.
 constexpr int64_t kCoordinateLimit = int64_t{1} << 30;
 constexpr int64_t kMaxSlices = 65535;        // the grid's z dimension
+constexpr int64_t kMaxChannelTiles = 65535;  // of all groups: its y dimension, of the wgmma kernel
 constexpr int64_t kMaxRowTiles = 4 * 65535;  // its y dimension; CUTLASS puts four side by side in x
 constexpr int64_t kMaxGemmGroups = 32;       // each is a launch of its own
 constexpr int64_t kMinGemmChannels = 16;     // of a group: an eighth of the smallest tile's area, in and out
@@ -47,6 +52,7 @@ bool CoordinatesFit(const Problem& p, int64_t rows_past_end) {
 // As many as the grid has room for, and the offsets of their first tiles in dY: CUTLASS computes these in bits, with
 // 32-bit integers.
 int64_t MostSlices(const Problem& p, const Instance& instance) {
+  if (instance.math == Math::kWgmma) return kMaxSlices;
   constexpr int64_t kOffsetBits = std::numeric_limits<int32_t>::max();
   const int64_t pixels = kOffsetBits / (8 * ElementSize(p.dtype) * p.out_channels) - 1;  // all channels of one besides
   return std::min(kMaxSlices, pixels / instance.tile_k);
@@ -55,6 +61,8 @@ int64_t MostSlices(const Problem& p, const Instance& instance) {
 // Multiply-adds of one multiprocessor in one cycle, on the devices each is meant for.
 double Rate(Math math, DataType dtype) {
   switch (math) {
+    case Math::kWgmma:
+      return 2048;
     case Math::kTensorCore:
       return 1024;
     case Math::kTf32:
@@ -67,11 +75,19 @@ double Rate(Math math, DataType dtype) {
   return dtype == DataType::kFloat64 ? 32 : 64;
 }
 
+// Tiles of one group.
+int64_t TilesOf(const Problem& p, const Instance& instance) {
+  const int64_t row_tiles = instance.math == Math::kWgmma
+                                ? CeilDiv(wgmma::RowPanels(p), instance.tile_n / wgmma::kPanel)
+                                : CeilDiv(FilterRows(p), instance.tile_n);
+  return CeilDiv(GroupOutChannels(p), instance.tile_m) * row_tiles;
+}
+
 // Cycles that a round takes by a simple model; it ranks tiles and slice counts, and predicts no time.
 double Cycles(const Problem& p, const Instance& instance, int64_t slices, int64_t images, const Device& device) {
   constexpr double kBlockStart = 1500;   // to fill the pipeline and to write the tile out
   constexpr double kBytesPerCycle = 10;  // of device memory, for each multiprocessor
-  const int64_t tiles = CeilDiv(GroupOutChannels(p), instance.tile_m) * CeilDiv(FilterRows(p), instance.tile_n);
+  const int64_t tiles = TilesOf(p, instance);
   const int64_t depth = CeilDiv(CeilDiv(images * p.out_height * p.out_width, instance.tile_k), slices);
   // A tile of side s loads 2 s values for s^2 products, so small ones wait for shared memory.
   const double side = static_cast<double>(instance.tile_m * instance.tile_n) / (instance.tile_m + instance.tile_n);
@@ -82,21 +98,48 @@ double Cycles(const Problem& p, const Instance& instance, int64_t slices, int64_
   const double per_block = static_cast<double>(depth) * tile / rate + kBlockStart;
   const double reduction = 2.0 * static_cast<double>(slices * FilterElements(p) * SumBytes(p.dtype)) /
                            (kBytesPerCycle * device.multiprocessors);
-  return static_cast<double>(p.groups * CeilDiv(tiles * slices, device.multiprocessors)) * per_block + reduction;
+  // CUTLASS's kernel is launched for each group, wgmma's for all.
+  const int64_t waves = instance.math == Math::kWgmma ? CeilDiv(p.groups * tiles * slices, device.multiprocessors)
+                                                      : p.groups * CeilDiv(tiles * slices, device.multiprocessors);
+  return static_cast<double>(waves) * per_block + reduction;
+}
+
+// Whether the tensor memory accelerator can step through a dimension of X as the windows do.
+bool CanGather(int64_t in, int64_t filter, int64_t out, int64_t stride, int64_t dilation, int64_t pad) {
+  const int64_t upper_corner = (out - 1) * stride - pad - (in - 1);
+  return stride <= 8 && pad <= 128 && upper_corner >= -128 && upper_corner <= 127 && (filter - 1) * dilation <= 255;
+}
+
+std::string WhyNotWgmma(const Problem& p, const Device& device) {
+  if (device.compute_capability != wgmma::kComputeCapability) {
+    return "has code for compute capability " + std::to_string(wgmma::kComputeCapability / 10) + " alone";
+  }
+  if (!CanGather(p.in_height, p.filter_height, p.out_height, p.stride_height, p.dilation_height, p.pad_top) ||
+      !CanGather(p.in_width, p.filter_width, p.out_width, p.stride_width, p.dilation_width, p.pad_left)) {
+    return "strides, padding or dilations are larger than the tensor memory accelerator takes";
+  }
+  if (p.groups * CeilDiv(GroupOutChannels(p), wgmma::kPanel) > kMaxChannelTiles) {
+    return "the grid has room for " + std::to_string(kMaxChannelTiles) + " tiles of channels";
+  }
+  return "";
 }
 
 // Why this instance cannot run, or an empty string.
-std::string WhyNot(const Problem& p, const Instance& instance, const Device& device, const Options& options) {
+std::string WhyNot(const Problem& problem, const Instance& instance, const Device& device, const Options& options) {
+  const Problem p = fold::Seen(problem, instance);
   std::ostringstream reason;
+  std::string why_not_wgmma;
   const int64_t row_tiles = CeilDiv(FilterRows(p), instance.tile_n);
   const int64_t image_slices = CeilDiv(p.out_height * p.out_width, MaxChainPixels(instance.math, p.dtype));
   const int64_t alignment_bytes = instance.alignment * ElementSize(p.dtype);
   if (device.compute_capability < instance.min_compute_capability) {
     reason << "needs compute capability " << instance.min_compute_capability / 10.0 << ", the device has "
            << device.compute_capability / 10.0;
+  } else if (instance.math == Math::kWgmma && !(why_not_wgmma = WhyNotWgmma(p, device)).empty()) {
+    reason << why_not_wgmma;
   } else if (instance.math == Math::kTf32 && !options.allow_tf32) {
     reason << "tf32 is switched off";
-  } else if (p.filter_channels % instance.alignment != 0 || GroupOutChannels(p) % instance.alignment != 0) {
+  } else if (p.in_channels / p.groups % instance.alignment != 0 || GroupOutChannels(p) % instance.alignment != 0) {
     reason << "needs channels in multiples of " << instance.alignment << ", a group has " << p.filter_channels
            << " in and " << GroupOutChannels(p) << " out";
   } else if (p.layout == Layout::kNHWC && options.pointer_alignment % alignment_bytes != 0) {
@@ -125,18 +168,23 @@ struct Split {
 
 // Slices and images per round: no slice longer than accuracy allows where memory permits, and otherwise the two that
 // the model likes best among those that fill the device one to four times. The best comes first.
-std::vector<Split> BestSplits(const Problem& p, const Instance& instance, const Device& device) {
+std::vector<Split> BestSplits(const Problem& problem, const Instance& instance, const Device& device) {
+  const Problem p = fold::Seen(problem, instance);
   const int64_t image_pixels = p.out_height * p.out_width;
   const int64_t max_pixels = MaxChainPixels(instance.math, p.dtype);
   const int64_t memory_slices =
       std::clamp<int64_t>(kSliceBytes / (FilterElements(p) * SumBytes(p.dtype)), 1, MostSlices(p, instance));
-  const int64_t images = std::min({p.batch, kTensorBytes / LargestImageBytes(p), kCoordinateLimit / image_pixels,
-                                   std::max<int64_t>(1, memory_slices * max_pixels / image_pixels)});
+  int64_t images = std::min({p.batch, kTensorBytes / LargestImageBytes(p), kCoordinateLimit / image_pixels,
+                             std::max<int64_t>(1, memory_slices * max_pixels / image_pixels)});
+  if (fold::Applies(problem, instance)) {
+    images =
+        std::min(images, std::max<int64_t>(1, kFoldBytes / (InputElements(ImagesOf(p, 1)) * ElementSize(p.dtype))));
+  }
   const int64_t depth = CeilDiv(images * image_pixels, instance.tile_k);
   const int64_t least = CeilDiv(images * image_pixels, max_pixels);
   // A slice of fewer than 8 steps spends its time filling the pipeline.
   const int64_t most = std::max(least, std::min(memory_slices, depth / 8));
-  const int64_t tiles = CeilDiv(GroupOutChannels(p), instance.tile_m) * CeilDiv(FilterRows(p), instance.tile_n);
+  const int64_t tiles = TilesOf(p, instance);
   std::set<int64_t> counts = {least};
   for (int64_t waves = 1; waves <= 4; ++waves) {
     counts.insert(std::clamp(waves * device.multiprocessors / tiles, least, most));
@@ -152,9 +200,13 @@ std::vector<Split> BestSplits(const Problem& p, const Instance& instance, const 
 }
 
 // Whether `a` computes faster than `b` whatever the shape: by the arithmetic, or by wider loads.
-bool Dominates(const Instance& a, const Instance& b) {
+bool Dominates(const Problem& p, const Instance& a, const Instance& b) {
+  // Few channels leave most of a panel empty.
+  if (a.math == Math::kWgmma && a.alignment == b.alignment && 2 * p.filter_channels < wgmma::kPanel) return false;
   if (a.math != b.math) return Rate(a.math, a.dtype) > Rate(b.math, b.dtype);
-  return a.alignment > b.alignment;
+  if (a.alignment != b.alignment) return a.alignment > b.alignment;
+  // Newer devices have better kernels of the same tile.
+  return a.tile_m == b.tile_m && a.tile_n == b.tile_n && a.min_compute_capability > b.min_compute_capability;
 }
 
 // The instances that can run and that no other dominates, each with two splits, the best by the model first.
@@ -173,7 +225,7 @@ std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, cons
   std::vector<std::pair<Plan, double>> ranked;
   for (const InstanceId id : able) {
     const auto better =
-        std::find_if(able.begin(), able.end(), [id](InstanceId other) { return Dominates(Get(other), Get(id)); });
+        std::find_if(able.begin(), able.end(), [&](InstanceId other) { return Dominates(p, Get(other), Get(id)); });
     if (better != able.end()) {
       declined->push_back({Get(id).name, std::string(Get(*better).name) + " is faster"});
       continue;
@@ -255,7 +307,7 @@ Status CheckDevice(const Device& device, int oldest) {
 // allowed. Tensor cores truncate where they add, which loses about n / 16 * 2^-25: for 16384 that is 3e-5, against the
 // 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192 stay under 4e-15.
 int64_t MaxChainPixels(Math math, DataType dtype) {
-  if (math == Math::kTensorCore || math == Math::kTf32) return 16384;
+  if (math == Math::kWgmma || math == Math::kTensorCore || math == Math::kTf32) return 16384;
   return dtype == DataType::kFloat64 ? 8192 : 2048;
 }
 
@@ -297,6 +349,25 @@ std::vector<Plan> MakePlans(const Problem& p, const Device& device, const Option
   return plans;
 }
 
+// Of a wgmma kernel those that fill the device, of another one for every 256
+// elements, the tiles at the edges of a group included.
+int64_t MostMarks(const Problem& p) {
+  const int64_t tiles = p.groups * CeilDiv(GroupOutChannels(p), 8) * CeilDiv(FilterRows(p), 32);
+  return std::max({wgmma::kMostBlocks, tiles, CeilDiv(FilterElements(p), 256)});
+}
+
+bool UsesWgmma(const Plan& plan) {
+  return plan.method == Method::kImplicitGemm && Get(plan.instance).math == Math::kWgmma;
+}
+
+bool Folds(const Plan& plan, const Problem& p) {
+  return plan.method == Method::kImplicitGemm && fold::Applies(p, Get(plan.instance));
+}
+
+Problem SeenBy(const Plan& plan, const Problem& p) {
+  return plan.method == Method::kImplicitGemm ? fold::Seen(p, Get(plan.instance)) : p;
+}
+
 Workspace WorkspaceOf(const Problem& p, const Plan& plan) {
   Workspace workspace;
   const auto take = [&workspace](int64_t bytes) {
@@ -310,9 +381,14 @@ Workspace WorkspaceOf(const Problem& p, const Plan& plan) {
     workspace.input = take(InputElements(round) * ElementSize(p.dtype));
     workspace.out_backprop = take(OutputElements(round) * ElementSize(p.dtype));
   }
-  const int64_t filter_bytes = FilterElements(p) * SumBytes(p.dtype);
+  const Problem seen = SeenBy(plan, p);
+  if (Folds(plan, p)) {
+    workspace.folded = take(InputElements(ImagesOf(seen, plan.images_per_round)) * ElementSize(p.dtype));
+  }
+  const int64_t filter_bytes = FilterElements(seen) * SumBytes(p.dtype);
   if (plan.images_per_round < p.batch) workspace.carry = take(filter_bytes);
   workspace.slices = take(plan.slices * filter_bytes);
+  if (plan.repair) workspace.marks = take(MostMarks(p));
   return workspace;
 }
 

@@ -34,6 +34,15 @@ struct Plan {
   std::string reason;
 };
 
+bool UsesWgmma(const Plan& plan);
+
+// Whether the plan's kernel reads a folded X, and the problem that it sees: fold.h.
+bool Folds(const Plan& plan, const Problem& problem);
+Problem SeenBy(const Plan& plan, const Problem& problem);
+
+// The most blocks that write the filter gradient.
+int64_t MostMarks(const Problem& problem);
+
 struct Declined {
   std::string candidate;  // a method's or an instance's name
   std::string reason;
@@ -56,8 +65,10 @@ Plan GeneralPlan(const Problem& problem, const Device& device);
 // Byte offsets into one piece of device memory of `bytes` bytes, each a multiple of 256.
 struct Workspace {
   int64_t input = 0, out_backprop = 0;  // NHWC copies of a round's images, when the tensors are NCHW
+  int64_t folded = 0;                   // the folded copy of a round's X
   int64_t carry = 0;                    // sums of the rounds before
   int64_t slices = 0;
+  int64_t marks = 0;  // of the blocks that write the filter gradient, when it may need repair
   int64_t bytes = 0;
 };
 

@@ -16,41 +16,75 @@ namespace wgrad::cuda::reduce {
 // count.
 inline constexpr int kChain = 32;
 
-// The chain that begins with slice `begin` of `count`.
-template <typename A>
-WGRAD_DEVICE A SumChain(const A* slices, int64_t stride, int64_t begin, int64_t count) {
+// Neighbours, loaded and stored at once.
+template <typename A, int width>
+struct alignas(sizeof(A) * width) Pack {
+  A values[width];
+
+  WGRAD_DEVICE void operator+=(const Pack& other) {
+    WGRAD_UNROLL(width)
+    for (int i = 0; i < width; ++i) values[i] += other.values[i];
+  }
+};
+
+template <typename T, int width>
+WGRAD_DEVICE Pack<T, width> Round(const Pack<Accumulator<T>, width>& sums) {
+  Pack<T, width> rounded;
+  WGRAD_UNROLL(width)
+  for (int i = 0; i < width; ++i) rounded.values[i] = cuda::Round<T>(sums.values[i]);
+  return rounded;
+}
+
+template <typename T, int width>
+WGRAD_DEVICE bool IsSound(const Pack<T, width>& values) {
+  bool sound = true;
+  WGRAD_UNROLL(width)
+  for (int i = 0; i < width; ++i) sound &= !IsSuspect(values.values[i]);
+  return sound;
+}
+
+// Adds to each of `n` totals, whose elements are `step` apart, the chain that begins with slice `begin` of `count`. V
+// is a Pack.
+template <int n, typename V>
+WGRAD_DEVICE void AddChain(const V* slices, int64_t step, int64_t stride, int64_t begin, int64_t count,
+                           V (&totals)[n]) {
   const int64_t end = begin + kChain < count ? begin + kChain : count;
-  A chain = 0;
-  WGRAD_UNROLL(8)  // as many loads are on their way at once
-  for (int64_t slice = begin; slice < end; ++slice) chain += slices[slice * stride];
-  return chain;
+  V chains[n] = {};
+  WGRAD_UNROLL(n == 1 ? 16 : 4)  // as many loads are on their way at once, of each of the n
+  for (int64_t slice = begin; slice < end; ++slice) {
+    WGRAD_UNROLL(n)
+    for (int i = 0; i < n; ++i) chains[i] += slices[slice * stride + i * step];
+  }
+  WGRAD_UNROLL(n)
+  for (int i = 0; i < n; ++i) totals[i] += chains[i];
 }
 
 // `groups` matrices [rows, columns], each of `count` slices that lie `stride` elements apart, its group's
-// `group_stride` apart; and their sums over earlier rounds.
-template <typename A>
+// `group_stride` apart; and their sums over earlier rounds. All in elements of V.
+template <typename V>
 struct Slices {
-  const A* data;
-  const A* carry;  // [group][row][column], or nullptr
+  const V* data;
+  const V* carry;  // [group][row][column], or nullptr
   int64_t count, stride, group_stride;
   int64_t groups, rows, columns;
 };
 
-template <typename A>
-WGRAD_DEVICE A SumAt(const Slices<A>& s, int64_t group, int64_t index) {
-  const A* first = s.data + group * s.group_stride + index;
-  A total = s.carry != nullptr ? s.carry[group * s.rows * s.columns + index] : A(0);
-  for (int64_t begin = 0; begin < s.count; begin += kChain) total += SumChain(first, s.stride, begin, s.count);
-  return total;
+template <typename V>
+WGRAD_DEVICE V SumAt(const Slices<V>& s, int64_t group, int64_t index) {
+  const V* first = s.data + group * s.group_stride + index;
+  V total[1] = {};
+  if (s.carry != nullptr) total[0] = s.carry[group * s.rows * s.columns + index];
+  for (int64_t begin = 0; begin < s.count; begin += kChain) AddChain(first, 0, s.stride, begin, s.count, total);
+  return total[0];
 }
 
 // Sums each chain of slices into its first slice. 108 slices of 64 x 64 would otherwise be 16 blocks, each thread of
 // which waits for 108 loads.
-template <typename A>
+template <typename V>
 struct ChainsKernel {
   struct Shared {};
 
-  A* slices;
+  V* slices;
   int64_t count, groups, size;  // `size` elements in a slice
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return CeilDiv(groups * Chains() * size, kThreads); }
@@ -63,72 +97,96 @@ struct ChainsKernel {
       const int64_t group = index / size / Chains();
       if (group >= groups) return;
       const int64_t begin = index / size % Chains() * kChain;
-      A* element = slices + group * count * size + index % size;
-      element[begin * size] = SumChain(element, size, begin, count);
+      V* element = slices + group * count * size + index % size;
+      V chain[1] = {};
+      AddChain(element, 0, size, begin, count, chain);
+      element[begin * size] = chain[0];
     });
   }
 };
 
 // The sum of the slices, in their own order: [group][row][column].
-template <typename T>
+template <typename T, int width>
 struct SumKernel {
   struct Shared {};
 
-  Slices<Accumulator<T>> slices;
-  T* target;
+  Slices<Pack<Accumulator<T>, width>> slices;
+  Pack<T, width>* target;
+  uint8_t* marks;
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return CeilDiv(Elements(), kThreads); }
 
   WGRAD_DEVICE void Run(int64_t block, Shared*) const {
-    ForEachThread([&](int thread) {
+    const bool sound = AllThreads([&](int thread) {
       const int64_t index = block * kThreads + thread;
+      if (index >= Elements()) return true;
       const int64_t size = slices.rows * slices.columns;
-      if (index < Elements()) target[index] = Round<T>(SumAt(slices, index / size, index % size));
+      target[index] = Round<T>(SumAt(slices, index / size, index % size));
+      return IsSound(target[index]);
     });
+    Mark(marks, block, sound);
   }
 
  private:
   WGRAD_HOST_DEVICE int64_t Elements() const { return slices.groups * slices.rows * slices.columns; }
 };
 
-// The sum of the slices, as [column][group][row]. A tile has one element for each thread, because the sum is a wait for
-// memory: it is loaded along the columns and stored along the rows.
-template <typename T>
+// The sum of the slices, as [column][group][row]: a tile is loaded along the columns, a pack by each thread, and stored
+// along the rows. Narrow packs make more blocks of few elements, each thread of which waits for the memory but once;
+// wide ones make rows long enough to store whole sectors.
+template <typename T, int width>
 struct TransposedSumKernel {
   static constexpr int kColumns = 32;
-  static constexpr int kRows = kThreads / kColumns;
+  static constexpr int kRows = kThreads * width / kColumns;
 
   struct Shared {
     Accumulator<T> tile[kRows][kColumns + 1];
   };
 
-  Slices<Accumulator<T>> slices;
+  Slices<Pack<Accumulator<T>, width>> slices;  // `columns` are packs
   T* target;
+  uint8_t* marks;
+  int64_t tap_columns, tap_channels;  // as in SliceView
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return slices.groups * RowTiles() * ColumnTiles(); }
 
   WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
-    const int64_t first_column = block % ColumnTiles() * kColumns;
+    const int64_t first_pack = block % ColumnTiles() * (kColumns / width);
     const int64_t first_row = block / ColumnTiles() % RowTiles() * kRows;
     const int64_t group = block / ColumnTiles() / RowTiles();
     ForEachThread([&](int thread) {
-      const int64_t row = first_row + thread / kColumns;
-      const int64_t column = first_column + thread % kColumns;
-      if (row >= slices.rows || column >= slices.columns) return;
-      shared->tile[thread / kColumns][thread % kColumns] = SumAt(slices, group, row * slices.columns + column);
+      const int row = thread / (kColumns / width);
+      const int pack = thread % (kColumns / width);
+      if (first_row + row >= slices.rows || first_pack + pack >= slices.columns) return;
+      const auto sums = SumAt(slices, group, (first_row + row) * slices.columns + first_pack + pack);
+      WGRAD_UNROLL(width)
+      for (int i = 0; i < width; ++i) shared->tile[row][pack * width + i] = sums.values[i];
     });
-    ForEachThread([&](int thread) {
+    const bool sound = AllThreads([&](int thread) {
       const int64_t row = first_row + thread % kRows;
-      const int64_t column = first_column + thread / kRows;
-      if (row >= slices.rows || column >= slices.columns) return;
-      target[(column * slices.groups + group) * slices.rows + row] =
-          Round<T>(shared->tile[thread % kRows][thread / kRows]);
+      bool mine = true;
+      WGRAD_UNROLL(width)
+      for (int i = 0; i < width; ++i) {
+        const int column = thread / kRows + i * (kThreads / kRows);
+        int64_t filter_row = first_pack * width + column;
+        if (row >= slices.rows || filter_row >= slices.columns * width) continue;
+        if (tap_columns != tap_channels) {
+          const int64_t tap = filter_row / tap_columns;
+          if (filter_row - tap * tap_columns >= tap_channels) continue;
+          filter_row -= tap * (tap_columns - tap_channels);
+        }
+        const T value = cuda::Round<T>(shared->tile[thread % kRows][column]);
+        target[(filter_row * slices.groups + group) * slices.rows + row] = value;
+        mine &= !IsSuspect(value);
+      }
+      return mine;
     });
+    Mark(marks, block, sound);
   }
 
  private:
   WGRAD_HOST_DEVICE int64_t RowTiles() const { return CeilDiv(slices.rows, kRows); }
-  WGRAD_HOST_DEVICE int64_t ColumnTiles() const { return CeilDiv(slices.columns, kColumns); }
+  WGRAD_HOST_DEVICE int64_t ColumnTiles() const { return CeilDiv(slices.columns, kColumns / width); }
 };
 
 }  // namespace wgrad::cuda::reduce

@@ -3,6 +3,7 @@
 #ifndef TF_OPS_WGRAD_CUDA_TRANSPOSE_H_
 #define TF_OPS_WGRAD_CUDA_TRANSPOSE_H_
 
+#include "tf_ops/wgrad/cuda/element.h"
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/launch.h"
 
@@ -36,13 +37,15 @@ struct Kernel {
   const T* source;
   int64_t images, rows, columns;
   T* target;
+  uint8_t* marks;  // of suspect elements, or nullptr
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return Tiles(images, rows, columns); }
 
   WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
     const Tile tile = TileAt(rows, columns, block);
     ForEachThread([&](int thread) { Load(tile, thread, shared); });
-    ForEachThread([&](int thread) { Store(tile, *shared, thread); });
+    const bool sound = AllThreads([&](int thread) { return Store(tile, *shared, thread); });
+    Mark(marks, block, sound);
   }
 
  private:
@@ -56,14 +59,18 @@ struct Kernel {
     }
   }
 
-  WGRAD_DEVICE void Store(const Tile& tile, const Shared& shared, int thread) const {
+  WGRAD_DEVICE bool Store(const Tile& tile, const Shared& shared, int thread) const {
+    bool sound = true;
     const int64_t row = tile.row + thread % kTile;
     for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
       const int64_t column = tile.column + i;
       if (row < rows && column < columns) {
-        target[(tile.image * columns + column) * rows + row] = shared.tile[thread % kTile][i];
+        const T value = shared.tile[thread % kTile][i];
+        target[(tile.image * columns + column) * rows + row] = value;
+        sound &= !IsSuspect(value);
       }
     }
+    return sound;
   }
 };
 

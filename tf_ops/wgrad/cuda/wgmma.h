@@ -1,0 +1,42 @@
+// The filter gradient by Hopper's asynchronous tensor cores: its limits, and its launch.
+//
+// A tile of the product has `tile_n` filter rows and `tile_m` out channels, both in panels of 64. A panel of filter
+// rows is 64 channels of one tap, which the tensor memory accelerator gathers from X (im2col mode), zeros for the
+// padding included. Every operand lies in shared memory as [pixels][64 elements], swizzled, and is multiplied from
+// there.
+#ifndef TF_OPS_WGRAD_CUDA_WGMMA_H_
+#define TF_OPS_WGRAD_CUDA_WGMMA_H_
+
+#include "tf_ops/wgrad/cuda/index.h"
+#include "tf_ops/wgrad/cuda/instances.h"
+#include "tf_ops/wgrad/cuda/kernels.h"
+#include "tf_ops/wgrad/cuda/stream.h"
+#include "tf_ops/wgrad/problem.h"
+#include "tf_ops/wgrad/status.h"
+
+namespace wgrad::cuda::wgmma {
+
+inline constexpr int kPanel = 64;              // elements: the 128 bytes of a swizzled row
+inline constexpr int kComputeCapability = 90;  // of sm_90a, whose code no other device runs
+
+inline constexpr int64_t kMostBlocks = 1024;  // at once: two on each of up to 512 multiprocessors
+
+WGRAD_HOST_DEVICE int64_t RowPanels(const Problem& p) {
+  return p.filter_height * p.filter_width * CeilDiv(p.filter_channels, kPanel);
+}
+
+// What the kernel writes: `slices`, [slices][filter rows][out channels] in float32; and, unless `filter_backprop` is
+// null, their sums, rounded, and a mark for each block.
+struct Results {
+  void* slices;
+  void* filter_backprop;  // aligned to 16 bytes
+  Marks* marks;
+};
+
+// NHWC. Pixels of X are `in_channels` apart, of which each group reads `filter_channels`.
+Status Launch(InstanceId id, const Problem& p, const void* input, const void* out_backprop, int64_t slice_count,
+              const Results& results, Stream stream);
+
+}  // namespace wgrad::cuda::wgmma
+
+#endif  // TF_OPS_WGRAD_CUDA_WGMMA_H_
