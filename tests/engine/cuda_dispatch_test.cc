@@ -109,6 +109,22 @@ void TestEveryCandidateIsRight() {
   for (const char* name : {"cudnn", "implicit_gemm", "depthwise", "general"}) CHECK_LE(1, ran[name]);
 }
 
+// However many tiles the implicit GEMM has, the other kernels have their turns.
+void TestManyTilesLeaveTheOthersTheirTurns() {
+  host_device.device = {90, 132};
+  Problem p = Window(Make(2, 6, 6, 16, 2, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  p.dtype = DataType::kFloat16;
+  const Tensors tensors = TensorsOf(p);
+  Settings settings = DefaultSettings();
+  settings.use_cudnn = false;
+  std::map<std::string, int> ran;
+  for (int i = 0; i < 3 * 8; ++i) ++ran[Compute(p, settings, tensors).ran];
+  host_device.device = {80, 108};
+  CHECK_EQ(ran["implicit_gemm"], 3 * 6);
+  CHECK_EQ(ran["depthwise"], 3);
+  CHECK_EQ(ran["general"], 3);
+}
+
 void TestTheChoiceStays() {
   const Problem p = Small();
   const Tensors tensors = TensorsOf(p);
@@ -301,6 +317,7 @@ int main(int argc, char** argv) {
   CHECK_EQ(argc, 2);
   InstallCudnn(argv[1]);
   TestEveryCandidateIsRight();
+  TestManyTilesLeaveTheOthersTheirTurns();
   TestTheChoiceStays();
   TestNoCudnnCallWhereItIsNotWanted();
   TestUnevenPaddingIsNotForCudnn();

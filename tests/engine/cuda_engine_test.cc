@@ -1,4 +1,5 @@
 // Every plan for many problems, run on the host through cuda_host_kernels.cc, against the definition in float64.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -16,11 +17,15 @@ constexpr Device kTuring = {75, 40};
 constexpr Device kHopper = {90, 132};
 
 std::vector<double> Run(const Problem& p, const Plan& plan, const Tensors& tensors) {
-  std::vector<char> workspace(WorkspaceOf(p, plan).bytes, '\xff');  // NaN in every type
+  const int64_t workspace_bytes = WorkspaceOf(p, plan).bytes;
+  std::vector<char> workspace(workspace_bytes, '\xff');  // NaN in every type
+  const std::vector<char> margin(4096, '\x5a');
+  workspace.insert(workspace.end(), margin.begin(), margin.end());
   std::vector<char> bytes(FilterElements(p) * ElementSize(p.dtype), '\xff');
   const Status status = Launch(p, plan, tensors.input_bytes.data(), tensors.out_backprop_bytes.data(), bytes.data(),
                                workspace.data(), nullptr);
   CHECK_EQ(status.message(), "");
+  CHECK_TRUE(std::equal(margin.begin(), margin.end(), workspace.begin() + workspace_bytes));
   return Decode(p, bytes);
 }
 
@@ -111,6 +116,18 @@ void TestLargeFilter() {
   CheckThatInfStaysWhereTheDefinitionPutsIt(p, kA100);
 }
 
+// More blocks write it than the filter gradient would need if its rows were not filled up.
+void TestFoldedWideFilter() {
+  Problem p = Window(Make(1, 3, 3, 3, 1, 5000, 3, 3), 1, 1, 1, 1, 1, 1);
+  p.dtype = DataType::kFloat16;
+  Tensors tensors = RandomTensors(p);
+  EncodeAll(p, &tensors);
+  const std::vector<double> expected = Definition(p, tensors);
+  for (const Plan& plan : AllPlans(p, kA100)) {
+    CHECK_LE(RelativeError(Run(p, plan, tensors), expected), Tolerance(p.dtype));
+  }
+}
+
 // Inf and NaN where the definition has finite numbers: NaN is computed again, and Inf where it may be tf32's.
 void TestRepair() {
   constexpr double kInf = std::numeric_limits<double>::infinity();
@@ -179,6 +196,7 @@ int main() {
   wgrad::cuda::TestAgainstTheDefinition();
   wgrad::cuda::TestNonFiniteStaysWhereTheDefinitionPutsIt();
   wgrad::cuda::TestLargeFilter();
+  wgrad::cuda::TestFoldedWideFilter();
   wgrad::cuda::TestRepair();
   wgrad::cuda::TestEmpty();
   wgrad::cuda::TestHugePadding();

@@ -146,6 +146,17 @@ void TestWgmmaTakesWhatCanBeGathered() {
   CHECK_EQ(why_not(padded, kH100), too_far);
 }
 
+void TestWgmmaTakesAllGroupsInOneLaunch() {
+  Problem p = Conv(DataType::kFloat16, 32, 14, 64 * 64, 64 * 64, 3);
+  p.groups = 64;
+  p.filter_channels = 64;
+  const Plan plan = MakePlans(p, kH100, {})[0];
+  CHECK_TRUE(UsesWgmma(plan));
+  // 64 x 5 tiles of 64 x 128 are more than the device's blocks.
+  CHECK_EQ(plan.slices, 1);
+  CHECK_TRUE(MakePlans(p, kA100, {})[0].method != Method::kImplicitGemm);
+}
+
 void TestSplitFillsTheDevice() {
   // 64 x 576 outputs are one or two large tiles; without split-K nearly all multiprocessors would idle.
   const Problem p = Conv(DataType::kFloat16, 256, 56, 64, 64, 3);
@@ -339,6 +350,7 @@ int main() {
   TestAlignment();
   TestFewChannelsAreFolded();
   TestWgmmaTakesWhatCanBeGathered();
+  TestWgmmaTakesAllGroupsInOneLaunch();
   TestSplitFillsTheDevice();
   TestEachInstanceHasTwoSplits();
   TestManyTilesNeedNoSplit();

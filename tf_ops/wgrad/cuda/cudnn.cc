@@ -146,6 +146,15 @@ Problem Asked(const Problem& p) { return IsProduct(p) ? WithOperandsExchanged(p)
 // Copies of dW in other layouts than HWIO: KRSC, and KCRS before it where the tensors are NCHW.
 int64_t Copies(const Problem& p) { return IsProduct(p) ? 0 : p.layout == Layout::kNHWC ? 1 : 2; }
 
+bool NeedsRepair(const Problem& p, const CudnnPlan& plan) {
+  return ReadsPadding(p) || (p.dtype == DataType::kFloat32 && plan.math != kFmaMath);  // which may be tf32's
+}
+
+// Room for marks, if the kernel that makes HWIO of a copy is to write them.
+int64_t MarkBytes(const Problem& p, const CudnnPlan& plan) {
+  return Copies(p) > 0 && NeedsRepair(p, plan) ? CeilDiv(MostMarks(p), 256) * 256 : 0;
+}
+
 // Bytes of dW, rounded up to keep what follows aligned.
 int64_t FilterBytes(const Problem& p) { return CeilDiv(FilterElements(p) * ElementSize(p.dtype), 256) * 256; }
 
@@ -214,7 +223,7 @@ Status Plans(const Functions& cudnn, const Problem& problem, const Options& opti
 }
 
 int64_t WorkspaceBytes(const Problem& problem, const CudnnPlan& plan) {
-  return Copies(problem) * FilterBytes(problem) + CeilDiv(MostMarks(problem), 256) * 256 + plan.algorithm_bytes;
+  return Copies(problem) * FilterBytes(problem) + MarkBytes(problem, plan) + plan.algorithm_bytes;
 }
 
 Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, const void* input,
@@ -247,12 +256,11 @@ Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, c
     if (!status.ok()) return status;
   }
   if (copied) {
-    marks.data = static_cast<uint8_t*>(workspace) + Copies(p) * FilterBytes(p);
+    if (MarkBytes(p, plan) > 0) marks.data = static_cast<uint8_t*>(workspace) + Copies(p) * FilterBytes(p);
     const Status status = FromKrsc(p, filter, filter_backprop, &marks, stream);
     if (!status.ok()) return status;
   }
-  const bool may_round_to_tf32 = p.dtype == DataType::kFloat32 && plan.math != kFmaMath;
-  if (!ReadsPadding(p) && !may_round_to_tf32) return Status();
+  if (!NeedsRepair(p, plan)) return Status();
   return LaunchRepair(p, input, out_backprop, filter_backprop, marks, stream);
 }
 

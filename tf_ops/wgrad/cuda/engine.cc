@@ -40,7 +40,6 @@ Status LaunchGroups(const Problem& p, const Plan& plan, const void* input, const
                     Stream stream) {
   const auto narrow = [](int64_t value) { return static_cast<int>(value); };
   const int64_t group_channels = p.out_channels / p.groups;
-  const int64_t sum_bytes = p.dtype == DataType::kFloat64 ? 8 : 4;
   GemmView view;
   view.batch = narrow(p.batch);
   view.in_height = narrow(p.in_height);
@@ -63,7 +62,7 @@ Status LaunchGroups(const Problem& p, const Plan& plan, const void* input, const
   for (int64_t group = 0; group < p.groups; ++group) {
     view.input = At(input, group * p.filter_channels * ElementSize(p.dtype));
     view.out_backprop = At(out_backprop, group * group_channels * ElementSize(p.dtype));
-    view.slices = At(slices, group * plan.slices * FilterRows(p) * group_channels * sum_bytes);
+    view.slices = At(slices, group * plan.slices * FilterRows(p) * group_channels * SumBytes(p.dtype));
     RETURN_IF_ERROR(LaunchInstance(plan.instance, view, stream));
   }
   return Status();

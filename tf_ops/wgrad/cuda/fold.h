@@ -15,7 +15,8 @@ namespace wgrad::cuda::fold {
 inline bool Applies(const Problem& p, const Instance& instance) {
   return instance.alignment * ElementSize(p.dtype) == 16 && p.filter_channels % instance.alignment != 0 &&
          p.groups == 1 && p.filter_width > 1 && p.dilation_width == 1 &&
-         p.filter_width * p.filter_channels <= wgmma::kPanel;
+         p.filter_width * p.filter_channels <= wgmma::kPanel &&
+         2 * p.filter_width * p.filter_channels >= instance.alignment;  // a pixel of the copy is not mostly zeros
 }
 
 // The problem of the copy, or `p` itself. The wgmma kernel leaves out what a pixel is filled up with.

@@ -192,7 +192,9 @@ struct RepairKernel {
 
   WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
     const bool unmarked = AllThreads([&](int thread) {
-      bool mine = marks.data != nullptr;
+      // No more of them than of the block's own elements.
+      bool mine = marks.data != nullptr && marks.count <= kTile * kTile;
+      if (!mine) return false;
       for (int64_t i = thread; i < marks.count; i += kThreads) mine &= marks.data[i] == 0;
       return mine;
     });

@@ -66,8 +66,8 @@ struct SliceView {
   void* data;  // the sums of chains of slices take the place of slices
   const void* carry;
   int64_t count, groups, rows, columns;
-  int64_t tap_columns = 1,
-          tap_channels = 1;  // of the former, as many as the latter count, where columns are filter rows
+  // Where columns are filter rows: of every `tap_columns` the first `tap_channels` count, the others fill up.
+  int64_t tap_columns = 1, tap_channels = 1;
 };
 
 // Sums into `carry`, in the accumulator type of `dtype`.

@@ -7,7 +7,7 @@
 namespace wgrad::cuda {
 namespace {
 
-// From this many elements on, tiles of 32 x 32 are blocks enough.
+// From this many elements on, the wide tiles are blocks enough: 256 of 32 x 32.
 constexpr int64_t kWideTileElements = int64_t{1} << 18;
 
 // The slices in packs. Several chains of slices become one slice each first.

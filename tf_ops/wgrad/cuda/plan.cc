@@ -23,7 +23,6 @@ constexpr int64_t kTensorBytes = std::numeric_limits<int32_t>::max();
 // Room for a tile past the end of a dimension.
 constexpr int64_t kCoordinateLimit = int64_t{1} << 30;
 constexpr int64_t kMaxSlices = 65535;        // the grid's z dimension
-constexpr int64_t kMaxChannelTiles = 65535;  // of all groups: its y dimension, of the wgmma kernel
 constexpr int64_t kMaxRowTiles = 4 * 65535;  // its y dimension; CUTLASS puts four side by side in x
 constexpr int64_t kMaxGemmGroups = 32;       // each is a launch of its own
 constexpr int64_t kMinGemmChannels = 16;     // of a group: an eighth of the smallest tile's area, in and out
@@ -31,8 +30,6 @@ constexpr int64_t kMaxThinChannels = 32;
 
 // Pixels in one slice of the kernels that gather, whose threads add up chains of 512: 2048 such chains.
 constexpr int64_t kMaxGatheredPixels = int64_t{1} << 20;
-
-int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
 
 int64_t GroupOutChannels(const Problem& p) { return p.out_channels / p.groups; }
 
@@ -75,12 +72,15 @@ double Rate(Math math, DataType dtype) {
   return dtype == DataType::kFloat64 ? 32 : 64;
 }
 
-// Tiles of one group.
+// CUTLASS's kernels are launched once for each group, wgmma's once.
+bool LaunchedByGroup(const Instance& instance) { return instance.math != Math::kWgmma; }
+
+// Tiles of a launch, of one slice.
 int64_t TilesOf(const Problem& p, const Instance& instance) {
   const int64_t row_tiles = instance.math == Math::kWgmma
                                 ? CeilDiv(wgmma::RowPanels(p), instance.tile_n / wgmma::kPanel)
                                 : CeilDiv(FilterRows(p), instance.tile_n);
-  return CeilDiv(GroupOutChannels(p), instance.tile_m) * row_tiles;
+  return (LaunchedByGroup(instance) ? 1 : p.groups) * CeilDiv(GroupOutChannels(p), instance.tile_m) * row_tiles;
 }
 
 // Cycles that a round takes by a simple model; it ranks tiles and slice counts, and predicts no time.
@@ -98,9 +98,7 @@ double Cycles(const Problem& p, const Instance& instance, int64_t slices, int64_
   const double per_block = static_cast<double>(depth) * tile / rate + kBlockStart;
   const double reduction = 2.0 * static_cast<double>(slices * FilterElements(p) * SumBytes(p.dtype)) /
                            (kBytesPerCycle * device.multiprocessors);
-  // CUTLASS's kernel is launched for each group, wgmma's for all.
-  const int64_t waves = instance.math == Math::kWgmma ? CeilDiv(p.groups * tiles * slices, device.multiprocessors)
-                                                      : p.groups * CeilDiv(tiles * slices, device.multiprocessors);
+  const int64_t waves = (LaunchedByGroup(instance) ? p.groups : 1) * CeilDiv(tiles * slices, device.multiprocessors);
   return static_cast<double>(waves) * per_block + reduction;
 }
 
@@ -118,9 +116,6 @@ std::string WhyNotWgmma(const Problem& p, const Device& device) {
       !CanGather(p.in_width, p.filter_width, p.out_width, p.stride_width, p.dilation_width, p.pad_left)) {
     return "strides, padding or dilations are larger than the tensor memory accelerator takes";
   }
-  if (p.groups * CeilDiv(GroupOutChannels(p), wgmma::kPanel) > kMaxChannelTiles) {
-    return "the grid has room for " + std::to_string(kMaxChannelTiles) + " tiles of channels";
-  }
   return "";
 }
 
@@ -128,6 +123,7 @@ std::string WhyNotWgmma(const Problem& p, const Device& device) {
 std::string WhyNot(const Problem& problem, const Instance& instance, const Device& device, const Options& options) {
   const Problem p = fold::Seen(problem, instance);
   std::ostringstream reason;
+  const bool launched_by_group = LaunchedByGroup(instance);
   std::string why_not_wgmma;
   const int64_t row_tiles = CeilDiv(FilterRows(p), instance.tile_n);
   const int64_t image_slices = CeilDiv(p.out_height * p.out_width, MaxChainPixels(instance.math, p.dtype));
@@ -140,7 +136,7 @@ std::string WhyNot(const Problem& problem, const Instance& instance, const Devic
   } else if (instance.math == Math::kTf32 && !options.allow_tf32) {
     reason << "tf32 is switched off";
   } else if (p.in_channels / p.groups % instance.alignment != 0 || GroupOutChannels(p) % instance.alignment != 0) {
-    reason << "needs channels in multiples of " << instance.alignment << ", a group has " << p.filter_channels
+    reason << "needs channels in multiples of " << instance.alignment << ", a group has " << problem.filter_channels
            << " in and " << GroupOutChannels(p) << " out";
   } else if (p.layout == Layout::kNHWC && options.pointer_alignment % alignment_bytes != 0) {
     reason << "needs tensors aligned to " << alignment_bytes << " bytes, got " << options.pointer_alignment;
@@ -148,12 +144,12 @@ std::string WhyNot(const Problem& problem, const Instance& instance, const Devic
     reason << "one image has " << LargestImageBytes(p) << " bytes, more than " << kTensorBytes;
   } else if (!CoordinatesFit(p, instance.tile_n)) {
     reason << "coordinates exceed " << kCoordinateLimit;
-  } else if (row_tiles > kMaxRowTiles) {
+  } else if (launched_by_group && row_tiles > kMaxRowTiles) {
     reason << row_tiles << " tiles of filter rows, the grid has room for " << kMaxRowTiles;
   } else if (image_slices > MostSlices(p, instance)) {
     reason << "slices that accuracy takes: " << image_slices
            << ", that the grid and 32-bit offsets have room for: " << MostSlices(p, instance);
-  } else if (p.groups > kMaxGemmGroups) {
+  } else if (launched_by_group && p.groups > kMaxGemmGroups) {
     reason << "more than " << kMaxGemmGroups << " groups, each a launch";
   } else if (p.groups > 1 && std::min(p.filter_channels, GroupOutChannels(p)) < kMinGemmChannels) {
     reason << "groups of fewer than " << kMinGemmChannels << " channels waste the tile";
@@ -201,6 +197,8 @@ std::vector<Split> BestSplits(const Problem& problem, const Instance& instance, 
 
 // Whether `a` computes faster than `b` whatever the shape: by the arithmetic, or by wider loads.
 bool Dominates(const Problem& p, const Instance& a, const Instance& b) {
+  // To fold X may take longer than to load 8 bytes at once.
+  if (fold::Applies(p, a) && b.alignment * ElementSize(b.dtype) == 8) return false;
   // Few channels leave most of a panel empty.
   if (a.math == Math::kWgmma && a.alignment == b.alignment && 2 * p.filter_channels < wgmma::kPanel) return false;
   if (a.math != b.math) return Rate(a.math, a.dtype) > Rate(b.math, b.dtype);
@@ -303,6 +301,8 @@ Status CheckDevice(const Device& device, int oldest) {
   return Status(Code::kUnimplemented, message.str());
 }
 
+int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
+
 // A float32 sum of n terms has a relative error of about 2.6e-8 * sqrt(n / 2), which for 2048 is 0.8e-6 of the 1.5e-6
 // allowed. Tensor cores truncate where they add, which loses about n / 16 * 2^-25: for 16384 that is 3e-5, against the
 // 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192 stay under 4e-15.
@@ -349,8 +349,8 @@ std::vector<Plan> MakePlans(const Problem& p, const Device& device, const Option
   return plans;
 }
 
-// Of a wgmma kernel those that fill the device, of another one for every 256
-// elements, the tiles at the edges of a group included.
+// The blocks of a wgmma kernel fill the device; another kernel has one for every 256 elements, and at the edges of a
+// group for fewer.
 int64_t MostMarks(const Problem& p) {
   const int64_t tiles = p.groups * CeilDiv(GroupOutChannels(p), 8) * CeilDiv(FilterRows(p), 32);
   return std::max({wgmma::kMostBlocks, tiles, CeilDiv(FilterElements(p), 256)});
@@ -388,7 +388,7 @@ Workspace WorkspaceOf(const Problem& p, const Plan& plan) {
   const int64_t filter_bytes = FilterElements(seen) * SumBytes(p.dtype);
   if (plan.images_per_round < p.batch) workspace.carry = take(filter_bytes);
   workspace.slices = take(plan.slices * filter_bytes);
-  if (plan.repair) workspace.marks = take(MostMarks(p));
+  if (plan.repair) workspace.marks = take(MostMarks(seen));
   return workspace;
 }
 

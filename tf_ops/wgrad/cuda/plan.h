@@ -52,6 +52,9 @@ struct Declined {
 // of it would start.
 Status CheckDevice(const Device& device, int oldest);
 
+// Of one element of a slice.
+int64_t SumBytes(DataType dtype);
+
 // The most pixels in one chain of sums that accuracy allows.
 int64_t MaxChainPixels(Math math, DataType dtype);
 

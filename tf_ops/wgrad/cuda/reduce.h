@@ -1,8 +1,8 @@
 // From split-K slices to the filter gradient: sums in a fixed order, goes from KRSC to HWIO where the slices are KRSC,
 // and rounds once.
 //
-// Slices of the implicit GEMM are [group][slice][out channels of the group][filter rows], and go through a tile that
-// exchanges the two dimensions. Those of the other kernels are [slice][filter rows][out channels] already.
+// Slices of CUTLASS's implicit GEMM are [group][slice][out channels of the group][filter rows], and go through a tile
+// that exchanges the two dimensions. Those of the other kernels are [slice][filter rows][out channels] already.
 #ifndef TF_OPS_WGRAD_CUDA_REDUCE_H_
 #define TF_OPS_WGRAD_CUDA_REDUCE_H_
 

@@ -31,8 +31,9 @@ struct Tile {
   // other multiplies.
   static constexpr int kBlocks = kSums <= 64 ? 2 : 1;
   static constexpr int kStageBytes = kPanels * kPanelBytes;
-  static constexpr int kStages = std::min(8, ((kBlocks == 2 ? 112 : 225) << 10) / kStageBytes);
+  static constexpr int kStages = std::min(8, ((kBlocks == 2 ? 111 : 225) << 10) / kStageBytes);
   static constexpr int kSharedBytes = kStages * (kStageBytes + 16) + 1024;  // a swizzled panel begins at 1024 bytes
+  static_assert(kBlocks * (kSharedBytes + 1024) <= 228 << 10, "each block takes 1024 bytes more of the 228 KiB");
 };
 
 struct Arguments {
