@@ -219,8 +219,8 @@ struct Block {
     }
   }
 
-  // The same, rounded. The quad exchanges its pairs, so that each thread stores 8 channels: with stores of 4 bytes a 3x3
-  // layer took 25 us on an H100, with these 21.
+  // The same, rounded. The quad exchanges its pairs, so that each thread stores 8 channels: with stores of 4 bytes a
+  // 3x3 layer took 25 us on an H100, with these 21.
   __device__ bool StoreRounded(int64_t row, int channel, bool exists, const float* sums) const {
     using Element = typename Tile::Element;
     uint32_t words[4];
