@@ -152,11 +152,11 @@ bool NeedsRepair(const Problem& p, const CudnnPlan& plan) {
 
 // Room for marks, if the kernel that makes HWIO of a copy is to write them.
 int64_t MarkBytes(const Problem& p, const CudnnPlan& plan) {
-  return Copies(p) > 0 && NeedsRepair(p, plan) ? CeilDiv(MostMarks(p), 256) * 256 : 0;
+  return Copies(p) > 0 && NeedsRepair(p, plan) ? RoundUp(MostMarks(p), 256) : 0;
 }
 
 // Bytes of dW, rounded up to keep what follows aligned.
-int64_t FilterBytes(const Problem& p) { return CeilDiv(FilterElements(p) * ElementSize(p.dtype), 256) * 256; }
+int64_t FilterBytes(const Problem& p) { return RoundUp(FilterElements(p) * ElementSize(p.dtype), 256); }
 
 // From what cuDNN wrote to HWIO.
 Status FromKrsc(const Problem& p, char* filter, void* filter_backprop, Marks* marks, Stream stream) {

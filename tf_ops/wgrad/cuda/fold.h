@@ -7,6 +7,7 @@
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/instances.h"
 #include "tf_ops/wgrad/cuda/launch.h"
+#include "tf_ops/wgrad/cuda/pack.h"
 #include "tf_ops/wgrad/cuda/wgmma.h"
 
 namespace wgrad::cuda::fold {
@@ -24,7 +25,7 @@ inline Problem Seen(const Problem& p, const Instance& instance) {
   if (!Applies(p, instance)) return p;
   Problem folded = p;
   const int64_t taps = p.filter_width * p.filter_channels;
-  folded.in_channels = CeilDiv(taps, instance.alignment) * instance.alignment;
+  folded.in_channels = RoundUp(taps, instance.alignment);
   folded.filter_channels = instance.math == Math::kWgmma ? taps : folded.in_channels;
   folded.in_width = p.out_width;
   folded.filter_width = folded.stride_width = 1;
@@ -33,20 +34,16 @@ inline Problem Seen(const Problem& p, const Instance& instance) {
 }
 
 template <typename T>
-struct alignas(16) Pack {
-  static constexpr int kSize = 16 / sizeof(T);
-  T values[kSize];
-};
-
-template <typename T>
 struct Kernel {
   struct Shared {};
+
+  static constexpr int kWidth = 16 / sizeof(T);
 
   const T* source;
   int64_t image_rows, row_elements;  // of X: rows of all images, elements in one
   int64_t columns, step, padding;    // of dY; elements from one window to the next, and of zeros before the first
   int64_t taps, packs;               // elements of a pixel, and packs that they fill
-  Pack<T>* target;
+  Pack<T, kWidth>* target;
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return CeilDiv(image_rows * columns * packs, kThreads); }
 
@@ -56,11 +53,11 @@ struct Kernel {
       const int64_t pixel = index / packs;
       const int64_t row = pixel / columns;
       if (row >= image_rows) return;
-      const int64_t tap = (index - pixel * packs) * Pack<T>::kSize;
+      const int64_t tap = (index - pixel * packs) * kWidth;
       const int64_t element = (pixel - row * columns) * step - padding + tap;
-      Pack<T> pack;
-      WGRAD_UNROLL(Pack<T>::kSize)
-      for (int i = 0; i < Pack<T>::kSize; ++i) {
+      Pack<T, kWidth> pack;
+      WGRAD_UNROLL(kWidth)
+      for (int i = 0; i < kWidth; ++i) {
         const bool inside = tap + i < taps && element + i >= 0 && element + i < row_elements;
         pack.values[i] = inside ? source[row * row_elements + element + i] : T(0);
       }

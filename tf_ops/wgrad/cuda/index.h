@@ -10,6 +10,7 @@
 namespace wgrad::cuda {
 
 WGRAD_HOST_DEVICE int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+WGRAD_HOST_DEVICE int64_t RoundUp(int64_t value, int64_t multiple) { return CeilDiv(value, multiple) * multiple; }
 
 // Distance in elements between neighbours along each dimension.
 struct Strides {

@@ -123,8 +123,9 @@ Status LaunchBlocks(const Kernel& kernel, const char* /*name*/, Stream /*stream*
 
 // Where the block notes whether it wrote a suspect element; nowhere if `marks` is null.
 WGRAD_DEVICE void Mark(uint8_t* marks, int64_t block, bool sound) {
+  if (marks == nullptr) return;
   ForEachThread([&](int thread) {
-    if (marks != nullptr && thread == 0) marks[block] = !sound;
+    if (thread == 0) marks[block] = !sound;
   });
 }
 

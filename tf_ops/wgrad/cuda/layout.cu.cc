@@ -12,13 +12,21 @@ constexpr int64_t kWideTileElements = int64_t{1} << 18;
 
 // The slices in packs. Several chains of slices become one slice each first.
 template <typename A, int width>
-Status SumChains(const SliceView& view, Stream stream, reduce::Slices<reduce::Pack<A, width>>* slices) {
-  using V = reduce::Pack<A, width>;
+Status SumChains(const SliceView& view, Stream stream, reduce::Slices<Pack<A, width>>* slices) {
+  using V = Pack<A, width>;
   const int64_t columns = view.columns / width;
   const int64_t size = view.rows * columns;
   V* data = static_cast<V*>(view.data);
-  *slices = {data,   static_cast<const V*>(view.carry), view.count, size, view.count * size, view.groups, view.rows,
-             columns};
+  *slices = {data,
+             static_cast<const V*>(view.carry),
+             view.count,
+             size,
+             view.count * size,
+             view.groups,
+             view.rows,
+             columns,
+             view.tap_columns,
+             view.tap_channels};
   const reduce::ChainsKernel<V> chains = {data, view.count, view.groups, size};
   if (chains.Chains() == 1) return Status();
   slices->count = chains.Chains();
@@ -27,7 +35,8 @@ Status SumChains(const SliceView& view, Stream stream, reduce::Slices<reduce::Pa
 }
 
 template <typename Kernel, typename Target>
-Status SumWith(const SliceView& view, void* target, Marks* marks, Stream stream, Kernel kernel = {}) {
+Status SumWith(const SliceView& view, void* target, Marks* marks, Stream stream) {
+  Kernel kernel;
   const Status status = SumChains(view, stream, &kernel.slices);
   if (!status.ok()) return status;
   kernel.target = static_cast<Target*>(target);
@@ -42,25 +51,17 @@ constexpr int kWide = 16 / sizeof(Accumulator<T>);
 template <typename T>
 Status Sum(const SliceView& view, void* target, Marks* marks, Stream stream) {
   if (view.columns % kWide<T> == 0 && reinterpret_cast<uintptr_t>(target) % 16 == 0) {
-    return SumWith<reduce::SumKernel<T, kWide<T>>, reduce::Pack<T, kWide<T>>>(view, target, marks, stream);
+    return SumWith<reduce::SumKernel<T, kWide<T>>, Pack<T, kWide<T>>>(view, target, marks, stream);
   }
-  return SumWith<reduce::SumKernel<T, 1>, reduce::Pack<T, 1>>(view, target, marks, stream);
-}
-
-template <typename Kernel, typename T>
-Status TransposedSumWith(const SliceView& view, void* target, Marks* marks, Stream stream) {
-  Kernel kernel;
-  kernel.tap_columns = view.tap_columns;
-  kernel.tap_channels = view.tap_channels;
-  return SumWith<Kernel, T>(view, target, marks, stream, kernel);
+  return SumWith<reduce::SumKernel<T, 1>, Pack<T, 1>>(view, target, marks, stream);
 }
 
 template <typename T>
 Status TransposedSum(const SliceView& view, void* target, Marks* marks, Stream stream) {
   if (view.columns % kWide<T> == 0 && view.groups * view.rows * view.columns >= kWideTileElements) {
-    return TransposedSumWith<reduce::TransposedSumKernel<T, kWide<T>>, T>(view, target, marks, stream);
+    return SumWith<reduce::TransposedSumKernel<T, kWide<T>>, T>(view, target, marks, stream);
   }
-  return TransposedSumWith<reduce::TransposedSumKernel<T, 1>, T>(view, target, marks, stream);
+  return SumWith<reduce::TransposedSumKernel<T, 1>, T>(view, target, marks, stream);
 }
 
 Status TransposeInto(DataType dtype, const void* source, int64_t images, int64_t rows, int64_t columns, void* target,
@@ -76,7 +77,6 @@ Status TransposeInto(DataType dtype, const void* source, int64_t images, int64_t
 
 template <typename T>
 Status Fold(const Problem& p, const void* input, void* folded, Stream stream) {
-  using Pack = fold::Pack<T>;
   const int64_t taps = p.filter_width * p.in_channels;
   const fold::Kernel<T> kernel = {static_cast<const T*>(input),
                                   p.batch * p.in_height,
@@ -85,8 +85,8 @@ Status Fold(const Problem& p, const void* input, void* folded, Stream stream) {
                                   p.stride_width * p.in_channels,
                                   p.pad_left * p.in_channels,
                                   taps,
-                                  CeilDiv(taps, Pack::kSize),
-                                  static_cast<Pack*>(folded)};
+                                  CeilDiv(taps, fold::Kernel<T>::kWidth),
+                                  static_cast<Pack<T, fold::Kernel<T>::kWidth>*>(folded)};
   return LaunchBlocks(kernel, "fold", stream);
 }
 

@@ -123,15 +123,14 @@ std::string WhyNotWgmma(const Problem& p, const Device& device) {
 std::string WhyNot(const Problem& problem, const Instance& instance, const Device& device, const Options& options) {
   const Problem p = fold::Seen(problem, instance);
   std::ostringstream reason;
-  const bool launched_by_group = LaunchedByGroup(instance);
-  std::string why_not_wgmma;
+  const std::string why_not_wgmma = instance.math == Math::kWgmma ? WhyNotWgmma(p, device) : "";
   const int64_t row_tiles = CeilDiv(FilterRows(p), instance.tile_n);
   const int64_t image_slices = CeilDiv(p.out_height * p.out_width, MaxChainPixels(instance.math, p.dtype));
   const int64_t alignment_bytes = instance.alignment * ElementSize(p.dtype);
   if (device.compute_capability < instance.min_compute_capability) {
     reason << "needs compute capability " << instance.min_compute_capability / 10.0 << ", the device has "
            << device.compute_capability / 10.0;
-  } else if (instance.math == Math::kWgmma && !(why_not_wgmma = WhyNotWgmma(p, device)).empty()) {
+  } else if (!why_not_wgmma.empty()) {
     reason << why_not_wgmma;
   } else if (instance.math == Math::kTf32 && !options.allow_tf32) {
     reason << "tf32 is switched off";
@@ -144,12 +143,12 @@ std::string WhyNot(const Problem& problem, const Instance& instance, const Devic
     reason << "one image has " << LargestImageBytes(p) << " bytes, more than " << kTensorBytes;
   } else if (!CoordinatesFit(p, instance.tile_n)) {
     reason << "coordinates exceed " << kCoordinateLimit;
-  } else if (launched_by_group && row_tiles > kMaxRowTiles) {
+  } else if (LaunchedByGroup(instance) && row_tiles > kMaxRowTiles) {
     reason << row_tiles << " tiles of filter rows, the grid has room for " << kMaxRowTiles;
   } else if (image_slices > MostSlices(p, instance)) {
     reason << "slices that accuracy takes: " << image_slices
            << ", that the grid and 32-bit offsets have room for: " << MostSlices(p, instance);
-  } else if (launched_by_group && p.groups > kMaxGemmGroups) {
+  } else if (LaunchedByGroup(instance) && p.groups > kMaxGemmGroups) {
     reason << "more than " << kMaxGemmGroups << " groups, each a launch";
   } else if (p.groups > 1 && std::min(p.filter_channels, GroupOutChannels(p)) < kMinGemmChannels) {
     reason << "groups of fewer than " << kMinGemmChannels << " channels waste the tile";
@@ -372,7 +371,7 @@ Workspace WorkspaceOf(const Problem& p, const Plan& plan) {
   Workspace workspace;
   const auto take = [&workspace](int64_t bytes) {
     const int64_t offset = workspace.bytes;
-    workspace.bytes += CeilDiv(bytes, 256) * 256;
+    workspace.bytes += RoundUp(bytes, 256);
     return offset;
   };
   if (plan.method == Method::kZeros) return workspace;

@@ -9,39 +9,13 @@
 #include "tf_ops/wgrad/cuda/element.h"
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/launch.h"
+#include "tf_ops/wgrad/cuda/pack.h"
 
 namespace wgrad::cuda::reduce {
 
 // Slices added in one chain; chains are then added up, which keeps the error at the root of 32 rather than of the
 // count.
 inline constexpr int kChain = 32;
-
-// Neighbours, loaded and stored at once.
-template <typename A, int width>
-struct alignas(sizeof(A) * width) Pack {
-  A values[width];
-
-  WGRAD_DEVICE void operator+=(const Pack& other) {
-    WGRAD_UNROLL(width)
-    for (int i = 0; i < width; ++i) values[i] += other.values[i];
-  }
-};
-
-template <typename T, int width>
-WGRAD_DEVICE Pack<T, width> Round(const Pack<Accumulator<T>, width>& sums) {
-  Pack<T, width> rounded;
-  WGRAD_UNROLL(width)
-  for (int i = 0; i < width; ++i) rounded.values[i] = cuda::Round<T>(sums.values[i]);
-  return rounded;
-}
-
-template <typename T, int width>
-WGRAD_DEVICE bool IsSound(const Pack<T, width>& values) {
-  bool sound = true;
-  WGRAD_UNROLL(width)
-  for (int i = 0; i < width; ++i) sound &= !IsSuspect(values.values[i]);
-  return sound;
-}
 
 // Adds to each of `n` totals, whose elements are `step` apart, the chain that begins with slice `begin` of `count`. V
 // is a Pack.
@@ -67,6 +41,7 @@ struct Slices {
   const V* carry;  // [group][row][column], or nullptr
   int64_t count, stride, group_stride;
   int64_t groups, rows, columns;
+  int64_t tap_columns, tap_channels;  // as in SliceView, in elements
 };
 
 template <typename V>
@@ -146,7 +121,6 @@ struct TransposedSumKernel {
   Slices<Pack<Accumulator<T>, width>> slices;  // `columns` are packs
   T* target;
   uint8_t* marks;
-  int64_t tap_columns, tap_channels;  // as in SliceView
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return slices.groups * RowTiles() * ColumnTiles(); }
 
@@ -170,10 +144,10 @@ struct TransposedSumKernel {
         const int column = thread / kRows + i * (kThreads / kRows);
         int64_t filter_row = first_pack * width + column;
         if (row >= slices.rows || filter_row >= slices.columns * width) continue;
-        if (tap_columns != tap_channels) {
-          const int64_t tap = filter_row / tap_columns;
-          if (filter_row - tap * tap_columns >= tap_channels) continue;
-          filter_row -= tap * (tap_columns - tap_channels);
+        if (slices.tap_columns != slices.tap_channels) {
+          const int64_t tap = filter_row / slices.tap_columns;
+          if (filter_row - tap * slices.tap_columns >= slices.tap_channels) continue;
+          filter_row -= tap * (slices.tap_columns - slices.tap_channels);
         }
         const T value = cuda::Round<T>(shared->tile[thread % kRows][column]);
         target[(filter_row * slices.groups + group) * slices.rows + row] = value;

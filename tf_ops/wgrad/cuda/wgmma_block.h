@@ -10,7 +10,7 @@
 #include "cute/arch/copy_sm90_tma.hpp"
 #include "cute/arch/mma_sm90_gmma.hpp"
 #include "cutlass/arch/barrier.h"
-#include "tf_ops/wgrad/cuda/reduce.h"
+#include "tf_ops/wgrad/cuda/pack.h"
 #include "tf_ops/wgrad/cuda/wgmma_tile.h"
 
 namespace wgrad::cuda::wgmma {
@@ -227,8 +227,8 @@ struct Block {
     bool sound = true;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const auto pair = reduce::Round<Element>(reduce::Pack<float, 2>{{sums[4 * j], sums[4 * j + 1]}});
-      sound &= reduce::IsSound(pair);
+      const auto pair = Round<Element>(Pack<float, 2>{{sums[4 * j], sums[4 * j + 1]}});
+      sound &= IsSound(pair);
       words[j] = pair.values[0].bits | uint32_t{pair.values[1].bits} << 16;
     }
     TransposeQuad(words);

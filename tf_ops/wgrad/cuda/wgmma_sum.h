@@ -2,23 +2,24 @@
 #ifndef TF_OPS_WGRAD_CUDA_WGMMA_SUM_H_
 #define TF_OPS_WGRAD_CUDA_WGMMA_SUM_H_
 
+#include "tf_ops/wgrad/cuda/pack.h"
 #include "tf_ops/wgrad/cuda/reduce.h"
 #include "tf_ops/wgrad/cuda/wgmma_tile.h"
 
 namespace wgrad::cuda::wgmma {
 
-using Sums = reduce::Pack<float, 4>;
+using Sums = Pack<float, 4>;
 
 inline constexpr int kSharing = 8;  // threads of a pack, where packs are few and slices many
 
 template <typename Element>
 struct Target {
-  reduce::Pack<Element, 4>* packs;
+  Pack<Element, 4>* packs;
   bool sound = true;
 
   __device__ void Store(int64_t index, const Sums& sums) {
-    packs[index] = reduce::Round<Element>(sums);
-    sound &= reduce::IsSound(packs[index]);
+    packs[index] = Round<Element>(sums);
+    sound &= IsSound(packs[index]);
   }
 };
 
@@ -28,9 +29,9 @@ __device__ inline void SumManySlices(const Arguments& a, int64_t size, int64_t f
                                      Target<Element>* target) {
   const Sums* slices = reinterpret_cast<const Sums*>(a.slices);
   const int64_t own = threadIdx.x % kSharing;
-  for (int64_t index = first / kSharing; index < CeilDiv(size, 32) * 32; index += threads / kSharing) {
+  for (int64_t index = first / kSharing; index < RoundUp(size, 32); index += threads / kSharing) {
     Sums total = {};
-    if (index < size && own < a.slice_count) {
+    if (index < size) {
       const int64_t count = CeilDiv(a.slice_count - own, kSharing);
       Sums sums[1] = {};
       for (int64_t begin = 0; begin < count; begin += reduce::kChain) {
@@ -71,7 +72,7 @@ __device__ inline bool SumSlices(const Arguments& a) {
   const int64_t size = a.filter_rows * a.out_channels / 4;
   const int64_t threads = int64_t{gridDim.x} * blockDim.x;
   int64_t index = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  Target<Element> target = {static_cast<reduce::Pack<Element, 4>*>(a.filter_backprop)};
+  Target<Element> target = {static_cast<Pack<Element, 4>*>(a.filter_backprop)};
   if (a.slice_count > reduce::kChain && size * kSharing <= threads) {
     SumManySlices(a, size, index, threads, &target);
   } else {
