@@ -74,6 +74,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(3, 1, 16, 16, 5, 1, 1, 2, 16),     // depthwise, one pixel
       Square(2, 9, 24, 24, 4, 1, 1, 0, 24),     // depthwise without padding
       Square(1, 4, 16, 16, 2, 1, 1, 5, 16),     // depthwise, outputs that see nothing but padding
+      Square(1, 4, 16, 16, 3, 1, 1, 5, 16),     // depthwise, windows that see nothing but padding
+      Square(1, 1, 16, 16, 7, 1, 1, 3, 16),     // depthwise, a window on an image of one pixel
+      Square(2, 2, 24, 24, 7, 1, 1, 6, 24),     // depthwise, a window wider than the image
+      Square(2, 3, 24, 24, 7, 2, 1, 9, 24),     // depthwise of stride 2, a window that begins in the padding
       Square(2, 8, 3, 3, 3, 1, 1, 1, 3),        // depthwise with less than one vector
       Square(2, 7, 6, 18, 5, 2, 1, 2, 6),       // depthwise with a multiplier
       Square(1, 16, 32, 32, 3, 1, 2, 2, 8),     // thin groups, dilated
