@@ -20,8 +20,11 @@ constexpr int WindowRows(int columns, int stride) {
   return std::clamp((WGRAD_VECTOR_REGISTERS - 1 - WindowOutputs(columns, stride)) / columns, 1, std::min(columns, 3));
 }
 
-// GCC 12 makes one offset of each step of an unrolled loop, more than there are registers: stride 2 on 14 x 14 pixels
-// lost 15 % to loads of them from the stack.
+template <typename Source>
+constexpr int64_t kLine = kCacheLine / sizeof(Source);  // in elements
+
+// Moves a pointer on, unseen by GCC 12, which would make one offset of each step of an unrolled loop, more than there
+// are registers: stride 2 on 14 x 14 pixels lost 15 % to loads of them from the stack.
 template <typename Source>
 inline void MoveOn(int64_t step, const Source** pointer) {
   *pointer += step;
@@ -35,12 +38,11 @@ template <typename Source, typename T, int kStride>
 class NextChannels {
  public:
   NextChannels(const PixelWindow& w, const Source* new_rows, const Source* dy_rows, int64_t c) {
-    constexpr int64_t kAhead = 2 * kLine;
+    constexpr int64_t kAhead = 2 * kLine<Source>;
     const int64_t rows = c + kAhead < w.channels ? 0 : w.output_rows;
     const int64_t channel = c + kAhead - (rows > 0 ? w.channels : 0);
     const int64_t vector = c / kLanes<T>;
-    // With stride 2 two rows are new: each vector of a line asks for one of them. Both for each cost 5 x 5 filters 15
-    // %.
+    // With stride 2 two rows are new: each vector of a line asks for one of them (both cost 5 x 5 filters 15 %).
     x_ = new_rows + vector % kStride * w.row_step + rows * w.x_ahead + channel;
     dy_ = dy_rows + rows * w.dy_ahead + channel;
     x_step_ = w.column_step;
@@ -72,9 +74,8 @@ class NextChannels {
   }
 
  private:
-  static constexpr int64_t kLine = 64 / sizeof(Source);
   // With stride 1 and several vectors to a line one asks for X, the next for dY: 7 x 7 pixels gain 10 to 20 %.
-  static constexpr bool kTakesTurns = kStride == 1 && 2 * kLanes<T> <= kLine;
+  static constexpr bool kTakesTurns = kStride == 1 && 2 * kLanes<T> <= kLine<Source>;
 
   const Source* x_;
   const Source* dy_;
@@ -100,9 +101,8 @@ class NextRows {
   }
 
   void Ask() {
-    constexpr int64_t kLine = 64 / sizeof(Source);
 #pragma GCC unroll 4
-    for (int64_t line = 0; line < kStep; line += kLine) __builtin_prefetch(x_ + line);
+    for (int64_t line = 0; line < kStep; line += kLine<Source>) __builtin_prefetch(x_ + line);
     __builtin_prefetch(dy_);
     x_ += kStep;
     dy_ += kLanes<T>;

@@ -10,8 +10,6 @@
 
 namespace wgrad {
 
-inline constexpr int64_t kCacheLine = 64;
-
 // Asks for `rows` rows of `bytes` bytes, soon to be written.
 inline void PrefetchToWrite(const char* first, int64_t stride_bytes, int64_t rows, int64_t bytes) {
   for (const char* row = first; row != first + rows * stride_bytes; row += stride_bytes) {

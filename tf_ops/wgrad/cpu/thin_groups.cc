@@ -168,10 +168,10 @@ void PlanThinGroups(const Problem& p, const Isa& isa, Plan* plan) {
   // Long runs of each pixel's channels keep the memory busy: copying 14 MB of 144 channels from beyond the caches ran
   // at 2.4 GB/s in runs of 64 bytes, 15 in runs of 256, and 27 in runs of 576. Spreading multiplies the channels, and a
   // strip shall still have many rows.
-  constexpr int64_t kSpreadRunBytes = 256, kLineBytes = 64;
-  const int64_t run_bytes = std::max(kSpreadRunBytes / p.filter_channels, kLineBytes);
+  constexpr int64_t kSpreadRunBytes = 256;
+  const int64_t run_bytes = std::max(kSpreadRunBytes / p.filter_channels, kCacheLine);
   g.column_tasks = CeilDiv(g.padded_columns * sum_size, run_bytes);
-  g.column_block = RoundUp(CeilDiv(g.padded_columns, g.column_tasks), kLineBytes / sum_size);
+  g.column_block = RoundUp(CeilDiv(g.padded_columns, g.column_tasks), kCacheLine / sum_size);
   g.column_tasks = CeilDiv(g.padded_columns, g.column_block);
   // A run of sums ends after 256 pixels, because the rounding error of a chain grows with its length.
   constexpr int64_t kMaxRun = 256;
