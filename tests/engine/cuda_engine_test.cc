@@ -142,9 +142,8 @@ void TestRepair() {
     broken[6] = kInf;
     std::vector<char> bytes;
     VisitElement(dtype, [&](auto element) { Encode<decltype(element)>(&broken, &bytes); });
-    CHECK_EQ(LaunchRepair(p, tensors.input_bytes.data(), tensors.out_backprop_bytes.data(), bytes.data(), {}, nullptr)
-                 .message(),
-             "");
+    const Original original = {&p, tensors.input_bytes.data(), tensors.out_backprop_bytes.data()};
+    CHECK_EQ(LaunchRepair(original, bytes.data(), nullptr).message(), "");
     const std::vector<double> repaired = Decode(p, bytes);
     CHECK_LE(std::abs(repaired[5] - expected[5]), 0.01 * std::abs(expected[5]));
     if (dtype == DataType::kFloat32) {

@@ -90,7 +90,7 @@ Status Launch(InstanceId id, const Problem& p, const void* input, const void* ou
   });
   if (results.filter_backprop == nullptr) return Status();
   const SliceView view = {results.slices, nullptr, slice_count, 1, FilterRows(p), p.out_channels};
-  return LaunchFinish(p.dtype, view, /*transposed=*/false, results.filter_backprop, results.marks, stream);
+  return LaunchFinish(p.dtype, view, /*transposed=*/false, results.filter_backprop, results.original, stream);
 }
 
 }  // namespace wgmma

@@ -5,12 +5,14 @@
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "tests/engine/check.h"
 #include "tf_ops/wgrad/cuda/general.h"
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/launch.h"
 #include "tf_ops/wgrad/cuda/plan.h"
+#include "tf_ops/wgrad/cuda/wgmma.h"
 
 namespace wgrad::cuda {
 namespace {
@@ -152,9 +154,21 @@ void TestWgmmaTakesAllGroupsInOneLaunch() {
   p.filter_channels = 64;
   const Plan plan = MakePlans(p, kH100, {})[0];
   CHECK_TRUE(UsesWgmma(plan));
-  // 64 x 5 tiles of 64 x 128 are more than the device's blocks.
-  CHECK_EQ(plan.slices, 1);
+  // 64 x 5 tiles of 64 x 128 are two and a half times the device's blocks, which two slices fill better.
+  CHECK_LE(plan.slices, 2);
   CHECK_TRUE(MakePlans(p, kA100, {})[0].method != Method::kImplicitGemm);
+}
+
+void TestClustersSumFewSlices() {
+  const Problem p = Conv(DataType::kFloat16, 32, 14, 256, 256, 3);
+  // 18 tiles of 256 x 128: five slices of each are 18 clusters, of which the device has room for 22 at once.
+  bool found = false;
+  for (const Plan& plan : MakePlans(p, kH100, {})) {
+    found = found || (plan.in_clusters && plan.slices == 5 && InstanceOf(plan).tile_m == 256);
+    if (plan.in_clusters) CHECK_TRUE(UsesWgmma(plan) && wgmma::CanFormClusters(plan.slices));
+  }
+  CHECK_TRUE(found);
+  for (const Plan& plan : MakePlans(p, kA100, {})) CHECK_TRUE(!plan.in_clusters);
 }
 
 void TestSplitFillsTheDevice() {
@@ -166,14 +180,17 @@ void TestSplitFillsTheDevice() {
   CHECK_LE(kA100.multiprocessors / 2, tiles * plan.slices);
 }
 
-// Which is the faster, a model of the device cannot tell: both are measured.
-void TestEachInstanceHasTwoSplits() {
-  std::map<InstanceId, std::set<int64_t>> slices;
+// Which is the fastest, a model of the device cannot tell: all are measured.
+void TestEachInstanceHasSplitsToChooseFrom() {
+  std::map<InstanceId, std::set<std::pair<int64_t, bool>>> splits;
   for (const Plan& plan : MakePlans(Conv(DataType::kFloat16, 256, 56, 64, 64, 3), kH100, {})) {
-    slices[plan.instance].insert(plan.slices);
+    splits[plan.instance].insert({plan.slices, plan.in_clusters});
   }
-  CHECK_LE(2u, slices.size());
-  for (const auto& [instance, counts] : slices) CHECK_EQ(counts.size(), 2u);
+  CHECK_LE(2u, splits.size());
+  for (const auto& [instance, each] : splits) {
+    CHECK_LE(2u, each.size());
+    CHECK_LE(each.size(), 3u);
+  }
 }
 
 void TestManyTilesNeedNoSplit() {
@@ -352,7 +369,8 @@ int main() {
   TestWgmmaTakesWhatCanBeGathered();
   TestWgmmaTakesAllGroupsInOneLaunch();
   TestSplitFillsTheDevice();
-  TestEachInstanceHasTwoSplits();
+  TestEachInstanceHasSplitsToChooseFrom();
+  wgrad::cuda::TestClustersSumFewSlices();
   TestManyTilesNeedNoSplit();
   TestGroups();
   TestHugeImageGoesToTheGeneralKernel();

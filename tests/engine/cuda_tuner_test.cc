@@ -16,10 +16,29 @@ void TestEveryCandidateIsMeasuredThenTheFastestRuns() {
     tuner.Record(turn.candidate, milliseconds[turn.candidate]);
   }
   for (const int each : turns) CHECK_EQ(each, Tuner::kSamples);
+  for (int i = Tuner::kSamples; i < Tuner::kSamplesOfTheClose; ++i) {
+    CHECK_EQ(tuner.Next().candidate, 1u);
+    tuner.Record(1, 1);
+  }
   for (int i = 0; i < 3; ++i) {
     CHECK_EQ(tuner.Next().candidate, 1u);
     CHECK_TRUE(!tuner.Next().measure);
   }
+}
+
+void TestCloseCandidatesGetMoreTurns() {
+  Tuner tuner(3);
+  const float milliseconds[] = {1.05f, 2, 1};
+  int turns[3] = {};
+  for (int i = 0; i < 100; ++i) {
+    const Tuner::Turn turn = tuner.Next();
+    if (!turn.measure) break;
+    ++turns[turn.candidate];
+    tuner.Record(turn.candidate, milliseconds[turn.candidate]);
+  }
+  CHECK_EQ(turns[0], Tuner::kSamplesOfTheClose);
+  CHECK_EQ(turns[1], Tuner::kSamples);
+  CHECK_EQ(turns[2], Tuner::kSamplesOfTheClose);
 }
 
 void TestTheFirstRunsUntilATimeIsIn() {
@@ -66,6 +85,7 @@ void TestTheNextBestTakesOverFromTheFirst() {
 
 int main() {
   wgrad::cuda::TestEveryCandidateIsMeasuredThenTheFastestRuns();
+  wgrad::cuda::TestCloseCandidatesGetMoreTurns();
   wgrad::cuda::TestTheFirstRunsUntilATimeIsIn();
   wgrad::cuda::TestTheLeastTimeCounts();
   wgrad::cuda::TestAFailedCandidateIsLeftAlone();

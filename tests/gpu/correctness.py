@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from cases import SLICES, captured_problem, dispatched_problems
+from cases import IN_CLUSTERS, SLICES, WITHOUT_CLUSTERS, captured_problem, dispatched_problems
 from device import DeviceProblem, Gpu, Host, is_lost
 from engine import Choice, Engine
 from problem import DTYPES, LAYOUTS, Problem, make_problem, reference, relative_error, tolerance
 from report import Outcome, first_line
 
 # More than the measured turns of all candidates, so that the last calls are the tuner's choice.
-_DISPATCHED_CALLS = 40
+_DISPATCHED_CALLS = 60
 
 
 class DeviceLostError(Exception):
@@ -47,6 +47,11 @@ def _choices(engine: Engine, problem: Problem) -> Iterator[tuple[Choice, str, fl
                 # The error of a sum grows with the square root of its length, which the planner bounds.
                 longer = max(1.0, plan["slices"] / slices) if slices else 1.0
                 yield Choice(allow_tf32=tf32, plan=index, slices=slices), name, allowed * longer**0.5
+            for clusters, counts in ((1, IN_CLUSTERS), (2, WITHOUT_CLUSTERS)):
+                for slices in counts if "Wgmma" in kernel and not another_split else ():
+                    name = f"{kernel} slices={slices} {'without' if clusters == 2 else 'in'} clusters"
+                    longer = max(1.0, plan["slices"] / slices)
+                    yield Choice(plan=index, slices=slices, clusters=clusters), name, allowed * longer**0.5
             if problem.batch > 1 and plan["method"] != "zeros" and not another_split:
                 name = f"{plan['method']} in rounds"
                 yield Choice(allow_tf32=tf32, plan=index, slices=2, images_per_round=1), name, allowed

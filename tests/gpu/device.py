@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -59,13 +60,20 @@ class Gpu:
         for _ in range(warm_up):
             run()
         events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repetitions)]
-        self.hold(20)  # otherwise short calls would time the host
-        for start, stop in events:
-            start.record()
-            run()
-            stop.record()
-        self.synchronize()
-        return float(np.median([start.elapsed_time(stop) for start, stop in events]))
+        held = 8
+        while True:
+            self.synchronize()
+            began = time.perf_counter()
+            self.hold(held)
+            for start, stop in events:
+                start.record()
+                run()
+                stop.record()
+            queued = 1000 * (time.perf_counter() - began)
+            self.synchronize()
+            if queued < held:
+                return float(np.median([start.elapsed_time(stop) for start, stop in events]))
+            held = math.ceil(2 * queued)  # the device waited for the last calls: they would time the host
 
 
 class Host:

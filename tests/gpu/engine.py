@@ -38,6 +38,7 @@ class Choice(ctypes.Structure):
         ("pointer_alignment", ctypes.c_int64),
         ("slices", ctypes.c_int64),
         ("images_per_round", ctypes.c_int64),
+        ("clusters", ctypes.c_int32),
     ]
 
 
@@ -198,7 +199,7 @@ def build(folder: pathlib.Path, architecture: str, jobs: int, report: Callable[[
     if _is_current(target / LIBRARY_NAME, _newest(sources)):
         return target / LIBRARY_NAME  # without asking for CUTLASS, which a machine may not reach
     compiler = [
-        str(nvcc), "-x", "cu", "-std=c++17", "-O3", "--expt-relaxed-constexpr", f"-arch={architecture}",
+        str(nvcc), "-x", "cu", "-std=c++17", "-O3", "-DNDEBUG", "--expt-relaxed-constexpr", f"-arch={architecture}",
         "-Xcompiler", "-fPIC,-fvisibility=hidden", f"-I{ROOT}", f"-I{find_cutlass(folder)}",
         f"-DWGRAD_CUDA_OLDEST={architecture.removeprefix('sm_')}",
         f"-L{nvcc.parents[1] / 'lib'}",  # where pip's packages have the runtime

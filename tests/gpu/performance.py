@@ -12,7 +12,7 @@ from engine import Choice, Engine
 from report import Timing, Timings, first_line
 
 # More than the measured turns of all candidates: what runs afterwards is the tuner's choice.
-_TUNING_CALLS = 40
+_TUNING_CALLS = 80
 
 
 def peak_tflops(device: Gpu | Host, dtype: str, tf32: bool) -> float:

@@ -25,7 +25,7 @@ def _cuda_objects_impl(ctx):
     for source in ctx.files.srcs:
         target = ctx.actions.declare_file(source.basename[:-len(".cu.cc")] + ".pic.o")
         arguments = ctx.actions.args()
-        arguments.add_all(["-x", "cu", "-c", "-std=c++17", "-O3", "--expt-relaxed-constexpr"])
+        arguments.add_all(["-x", "cu", "-c", "-std=c++17", "-O3", "-DNDEBUG", "--expt-relaxed-constexpr"])
         arguments.add_all(["-Xcompiler", "-fPIC,-fvisibility=hidden"])
         arguments.add_all(gencode)
         arguments.add_all(quoted, before_each = "-I")

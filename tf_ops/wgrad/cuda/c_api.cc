@@ -38,6 +38,7 @@ Status Choose(const Problem& problem, const WgradCudaChoice& choice, Plan* plan)
   if (choice.plan < 0 || choice.plan >= static_cast<int>(plans.size())) return InvalidArgument("no such plan");
   *plan = plans[choice.plan];
   if (choice.slices > 0) plan->slices = choice.slices;
+  if (choice.clusters > 0) plan->in_clusters = choice.clusters == 1;
   if (choice.images_per_round > 0) plan->images_per_round = choice.images_per_round;
   return Status();
 }

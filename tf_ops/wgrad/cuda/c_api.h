@@ -15,6 +15,7 @@ struct WgradCudaChoice {
   int64_t pointer_alignment;
   int64_t slices;
   int64_t images_per_round;
+  int32_t clusters;  // 1: sum the slices in clusters, if they can form some, 2: at the end
 };
 
 struct WgradCudaTensors {

@@ -150,16 +150,11 @@ bool NeedsRepair(const Problem& p, const CudnnPlan& plan) {
   return ReadsPadding(p) || (p.dtype == DataType::kFloat32 && plan.math != kFmaMath);  // which may be tf32's
 }
 
-// Room for marks, if the kernel that makes HWIO of a copy is to write them.
-int64_t MarkBytes(const Problem& p, const CudnnPlan& plan) {
-  return Copies(p) > 0 && NeedsRepair(p, plan) ? RoundUp(MostMarks(p), 256) : 0;
-}
-
 // Bytes of dW, rounded up to keep what follows aligned.
 int64_t FilterBytes(const Problem& p) { return RoundUp(FilterElements(p) * ElementSize(p.dtype), 256); }
 
 // From what cuDNN wrote to HWIO.
-Status FromKrsc(const Problem& p, char* filter, void* filter_backprop, Marks* marks, Stream stream) {
+Status FromKrsc(const Problem& p, char* filter, void* filter_backprop, const Original* original, Stream stream) {
   if (p.layout == Layout::kNCHW) {
     char* krsc = filter + FilterBytes(p);
     const Status status = LaunchTranspose(p.dtype, filter, p.out_channels, p.filter_channels,
@@ -167,7 +162,7 @@ Status FromKrsc(const Problem& p, char* filter, void* filter_backprop, Marks* ma
     if (!status.ok()) return status;
     filter = krsc;
   }
-  return LaunchTransposedFilter(p.dtype, filter, p.out_channels, FilterRows(p), filter_backprop, marks, stream);
+  return LaunchTransposedFilter(p.dtype, filter, p.out_channels, FilterRows(p), filter_backprop, original, stream);
 }
 
 }  // namespace
@@ -223,7 +218,7 @@ Status Plans(const Functions& cudnn, const Problem& problem, const Options& opti
 }
 
 int64_t WorkspaceBytes(const Problem& problem, const CudnnPlan& plan) {
-  return Copies(problem) * FilterBytes(problem) + MarkBytes(problem, plan) + plan.algorithm_bytes;
+  return Copies(problem) * FilterBytes(problem) + plan.algorithm_bytes;
 }
 
 Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, const void* input,
@@ -231,7 +226,6 @@ Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, c
   const bool copied = Copies(p) > 0;
   char* filter = static_cast<char*>(copied ? workspace : filter_backprop);
   char* algorithm_workspace = static_cast<char*>(workspace) + WorkspaceBytes(p, plan) - plan.algorithm_bytes;
-  Marks marks;
   const void* x = IsProduct(p) ? out_backprop : input;
   const void* dy = IsProduct(p) ? input : out_backprop;
   {
@@ -255,13 +249,10 @@ Status Launch(const Functions& cudnn, const Problem& p, const CudnnPlan& plan, c
         "cudnnConvolutionBackwardFilter");
     if (!status.ok()) return status;
   }
-  if (copied) {
-    if (MarkBytes(p, plan) > 0) marks.data = static_cast<uint8_t*>(workspace) + Copies(p) * FilterBytes(p);
-    const Status status = FromKrsc(p, filter, filter_backprop, &marks, stream);
-    if (!status.ok()) return status;
-  }
-  if (!NeedsRepair(p, plan)) return Status();
-  return LaunchRepair(p, input, out_backprop, filter_backprop, marks, stream);
+  const Original asked = {&p, input, out_backprop};
+  const Original* original = NeedsRepair(p, plan) ? &asked : nullptr;
+  if (copied) return FromKrsc(p, filter, filter_backprop, original, stream);
+  return original == nullptr ? Status() : LaunchRepair(*original, filter_backprop, stream);
 }
 
 }  // namespace wgrad::cuda::cudnn

@@ -98,8 +98,8 @@ Status Launch(const Problem& problem, const Plan& plan, const void* input, const
   const bool copies = problem.layout == Layout::kNCHW && plan.method != Method::kGeneral;
   const Problem seen = SeenBy(plan, problem);
   void* slices = At(workspace, offsets.slices);
-  Marks marks;
-  if (plan.repair) marks.data = static_cast<uint8_t*>(workspace) + offsets.marks;
+  const Original asked = {&problem, input, out_backprop};
+  const Original* original = plan.repair ? &asked : nullptr;
   // The wgmma kernel can add up its slices itself.
   const bool finishes = UsesWgmma(plan) && plan.images_per_round >= problem.batch && IsAligned(filter_backprop);
   void* carry = At(workspace, offsets.carry);
@@ -128,7 +128,7 @@ Status Launch(const Problem& problem, const Plan& plan, const void* input, const
     }
     round = SeenBy(plan, round);
     if (UsesWgmma(plan)) {
-      const wgmma::Results results = {slices, finishes ? filter_backprop : nullptr, &marks};
+      const wgmma::Results results = {plan.in_clusters, slices, finishes ? filter_backprop : nullptr, original};
       RETURN_IF_ERROR(wgmma::Launch(plan.instance, round, x, dy, plan.slices, results, stream));
     } else {
       RETURN_IF_ERROR(LaunchSlices(round, plan, x, dy, slices, stream));
@@ -138,9 +138,7 @@ Status Launch(const Problem& problem, const Plan& plan, const void* input, const
       RETURN_IF_ERROR(LaunchCarry(problem.dtype, view, carry, stream));
     }
   }
-  if (!finishes) RETURN_IF_ERROR(LaunchFinish(problem.dtype, view, krsc, filter_backprop, &marks, stream));
-  if (!plan.repair) return Status();
-  return LaunchRepair(problem, input, out_backprop, filter_backprop, marks, stream);
+  return finishes ? Status() : LaunchFinish(problem.dtype, view, krsc, filter_backprop, original, stream);
 }
 
 }  // namespace wgrad::cuda

@@ -14,14 +14,4 @@ Status LaunchGeneral(const Problem& problem, const void* input, const void* out_
   });
 }
 
-Status LaunchRepair(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
-                    const Marks& marks, Stream stream) {
-  return VisitElement(problem.dtype, [&](auto element) {
-    using T = decltype(element);
-    const general::RepairKernel<T> kernel = {problem, static_cast<const T*>(input), static_cast<const T*>(out_backprop),
-                                             static_cast<T*>(filter_backprop), marks};
-    return LaunchBlocks(kernel, "repair", stream);
-  });
-}
-
 }  // namespace wgrad::cuda

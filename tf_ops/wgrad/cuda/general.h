@@ -174,64 +174,6 @@ struct SlicesKernel {
   }
 };
 
-inline constexpr int64_t kRepairPixels = 8 * kChain;
-
-// Computes the suspect elements of the filter gradient again, unless the marks of the blocks that wrote it say that
-// there are none.
-template <typename T>
-struct RepairKernel {
-  using Shared = general::Shared<T>;
-
-  Problem p;
-  const T* input;
-  const T* out_backprop;
-  T* filter_backprop;
-  Marks marks;
-
-  WGRAD_HOST_DEVICE int64_t Blocks() const { return Tiles(p); }
-
-  WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
-    const bool unmarked = AllThreads([&](int thread) {
-      // No more of them than of the block's own elements.
-      bool mine = marks.data != nullptr && marks.count <= kTile * kTile;
-      if (!mine) return false;
-      for (int64_t i = thread; i < marks.count; i += kThreads) mine &= marks.data[i] == 0;
-      return mine;
-    });
-    if (unmarked) return;
-    const Tile tile = TileAt(p, block);
-    const bool sound = AllThreads([&](int thread) {
-      bool mine = true;
-      // Not &&, after which a load would wait for the one before: 16 of them took 12 us of a layer's 47 on an H100.
-      VisitSums(p, tile, thread, [&](int, int, int64_t index) { mine &= !IsSuspect(filter_backprop[index]); });
-      return mine;
-    });
-    if (sound) return;
-    PerThread<Thread<T>> states;
-    ForEachThread([&](int thread) { Start(p, tile, thread, &states[thread]); });
-    // A NaN stays one. Where dY has overflowed, the definition too has NaN nearly everywhere, and the first pixels show
-    // it.
-    bool all_nan = false;
-    for (int64_t first = 0; first < Pixels(p) && !all_nan; first += kRepairPixels) {
-      const int64_t end = first + kRepairPixels < Pixels(p) ? first + kRepairPixels : Pixels(p);
-      AddPixels(p, tile, {first, end}, input, out_backprop, shared, &states);
-      all_nan = AllThreads([&](int thread) {
-        bool mine = true;
-        VisitSums(p, tile, thread, [&](int i, int j, int64_t index) {
-          const Accumulator<T> total = states[thread].total[i][j];
-          mine = mine && (total != total || !IsSuspect(filter_backprop[index]));
-        });
-        return mine;
-      });
-    }
-    ForEachThread([&](int thread) {
-      VisitSums(p, tile, thread, [&](int i, int j, int64_t index) {
-        if (IsSuspect(filter_backprop[index])) filter_backprop[index] = Round<T>(states[thread].total[i][j]);
-      });
-    });
-  }
-};
-
 }  // namespace wgrad::cuda::general
 
 #endif  // TF_OPS_WGRAD_CUDA_GENERAL_H_

@@ -56,11 +56,13 @@ struct Instance {
 #define WGRAD_CUDA_WGMMA_INSTANCES(X)                             \
   X(F16WgmmaTile256x128, kFloat16, kWgmma, 8, 256, 128, 64, 90)   \
   X(F16WgmmaTile128x256, kFloat16, kWgmma, 8, 128, 256, 64, 90)   \
+  X(F16WgmmaTile128x192, kFloat16, kWgmma, 8, 128, 192, 64, 90)   \
   X(F16WgmmaTile128x128, kFloat16, kWgmma, 8, 128, 128, 64, 90)   \
   X(F16WgmmaTile64x128, kFloat16, kWgmma, 8, 64, 128, 64, 90)     \
   X(F16WgmmaTile64x64, kFloat16, kWgmma, 8, 64, 64, 64, 90)       \
   X(BF16WgmmaTile256x128, kBFloat16, kWgmma, 8, 256, 128, 64, 90) \
   X(BF16WgmmaTile128x256, kBFloat16, kWgmma, 8, 128, 256, 64, 90) \
+  X(BF16WgmmaTile128x192, kBFloat16, kWgmma, 8, 128, 192, 64, 90) \
   X(BF16WgmmaTile128x128, kBFloat16, kWgmma, 8, 128, 128, 64, 90) \
   X(BF16WgmmaTile64x128, kBFloat16, kWgmma, 8, 64, 128, 64, 90)   \
   X(BF16WgmmaTile64x64, kBFloat16, kWgmma, 8, 64, 64, 64, 90)

@@ -38,25 +38,24 @@ Status LaunchGeneral(const Problem& problem, const void* input, const void* out_
 
 Status LaunchZeros(void* target, int64_t bytes, Stream stream);
 
-// On the device, for each block that wrote a part of the filter gradient: whether LaunchRepair has something to do
-// there.
-struct Marks {
-  uint8_t* data = nullptr;
-  int64_t count = 0;
+// The problem as it was asked for, with its tensors. A kernel that is given it computes again, by the definition, what
+// zeros for the padding or rounding to tf32 may have spoiled of what it writes: NaN, and Inf in float32.
+struct Original {
+  const Problem* problem;
+  const void* input;
+  const void* out_backprop;
 };
 
-// Computes again, by the definition, the elements of `filter_backprop` that zeros for the padding or rounding to tf32
-// may have spoiled: NaN, and Inf in float32. Without marks it looks for them.
-Status LaunchRepair(const Problem& problem, const void* input, const void* out_backprop, void* filter_backprop,
-                    const Marks& marks, Stream stream);
+// Does so where something else has written `filter_backprop`, which is aligned to 16 bytes.
+Status LaunchRepair(const Original& original, void* filter_backprop, Stream stream);
 
 // [images, rows, columns] -> [images, columns, rows].
 Status LaunchTranspose(DataType dtype, const void* source, int64_t images, int64_t rows, int64_t columns, void* target,
                        Stream stream);
 
-// KRSC -> HWIO. `marks->count` is set if there is room for marks.
+// KRSC -> HWIO. `original` may be null.
 Status LaunchTransposedFilter(DataType dtype, const void* krsc, int64_t out_channels, int64_t filter_rows,
-                              void* filter_backprop, Marks* marks, Stream stream);
+                              void* filter_backprop, const Original* original, Stream stream);
 
 // X as fold.h has it, of elements of 2 or 4 bytes, NHWC.
 Status LaunchFold(const Problem& problem, const void* input, void* folded, Stream stream);
@@ -73,10 +72,9 @@ struct SliceView {
 // Sums into `carry`, in the accumulator type of `dtype`.
 Status LaunchCarry(DataType dtype, const SliceView& slices, void* carry, Stream stream);
 
-// Sums, rounds to `dtype`, and writes HWIO. `transposed`: the slices are KRSC. `marks->count` is set if there is room
-// for marks.
-Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop, Marks* marks,
-                    Stream stream);
+// Sums, rounds to `dtype`, and writes HWIO. `transposed`: the slices are KRSC. `original` may be null.
+Status LaunchFinish(DataType dtype, const SliceView& slices, bool transposed, void* filter_backprop,
+                    const Original* original, Stream stream);
 
 }  // namespace wgrad::cuda
 

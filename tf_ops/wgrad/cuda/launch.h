@@ -57,24 +57,18 @@ __device__ __forceinline__ void ForEachThread(Function function) {
   __syncthreads();
 }
 
-// Whether `predicate` holds for every thread.
-template <typename Predicate>
-__device__ __forceinline__ bool AllThreads(Predicate predicate) {
-  return __syncthreads_and(predicate(static_cast<int>(threadIdx.x)));
-}
-
-template <typename Kernel>
-__global__ void __launch_bounds__(kThreads) RunBlock(Kernel kernel) {
+template <int blocks, typename Kernel>
+__global__ void __launch_bounds__(kThreads, blocks) RunBlock(Kernel kernel) {
   __shared__ typename Kernel::Shared shared;
   const int64_t block = BlockNumber({gridDim.x, gridDim.y}, blockIdx.x, blockIdx.y);
   if (block < kernel.Blocks()) kernel.Run(block, &shared);
 }
 
-// Asynchronous on `stream`; `name` is for the error message.
-template <typename Kernel>
+// Asynchronous on `stream`; `name` is for the error message. A multiprocessor has registers for as many as `blocks`.
+template <int blocks = 1, typename Kernel>
 Status LaunchBlocks(const Kernel& kernel, const char* name, Stream stream) {
   const Grid grid = GridOf(kernel.Blocks());
-  RunBlock<<<dim3(grid.x, grid.y), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(kernel);
+  RunBlock<blocks><<<dim3(grid.x, grid.y), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(kernel);
   return Check(cudaGetLastError(), name);
 }
 
@@ -97,14 +91,7 @@ void ForEachThread(Function function) {
   for (int i = 0; i < kThreads; ++i) function(forwards ? i : kThreads - 1 - i);
 }
 
-template <typename Predicate>
-bool AllThreads(Predicate predicate) {
-  bool all = true;
-  ForEachThread([&](int thread) { all = predicate(thread) && all; });
-  return all;
-}
-
-template <typename Kernel>
+template <int blocks = 1, typename Kernel>
 Status LaunchBlocks(const Kernel& kernel, const char* /*name*/, Stream /*stream*/) {
   const Grid grid = GridOf(kernel.Blocks());
   typename Kernel::Shared shared;
@@ -120,14 +107,6 @@ Status LaunchBlocks(const Kernel& kernel, const char* /*name*/, Stream /*stream*
 }
 
 #endif
-
-// Where the block notes whether it wrote a suspect element; nowhere if `marks` is null.
-WGRAD_DEVICE void Mark(uint8_t* marks, int64_t block, bool sound) {
-  if (marks == nullptr) return;
-  ForEachThread([&](int thread) {
-    if (thread == 0) marks[block] = !sound;
-  });
-}
 
 }  // namespace wgrad::cuda
 

@@ -30,6 +30,7 @@ struct Plan {
   InstanceId instance = {};      // of the implicit GEMM
   int64_t slices = 1;            // split-K slices in a round
   int64_t images_per_round = 0;  // a round computes these images' slices and adds them to the rounds' before
+  bool in_clusters = false;      // the blocks of a cluster add up the slices of a tile
   bool repair = false;           // compute again, by the definition, what zeros for padding or tf32 may have spoiled
   std::string reason;
 };
@@ -39,9 +40,6 @@ bool UsesWgmma(const Plan& plan);
 // Whether the plan's kernel reads a folded X, and the problem that it sees: fold.h.
 bool Folds(const Plan& plan, const Problem& problem);
 Problem SeenBy(const Plan& plan, const Problem& problem);
-
-// The most blocks that write the filter gradient.
-int64_t MostMarks(const Problem& problem);
 
 struct Declined {
   std::string candidate;  // a method's or an instance's name
@@ -71,13 +69,13 @@ struct Workspace {
   int64_t folded = 0;                   // the folded copy of a round's X
   int64_t carry = 0;                    // sums of the rounds before
   int64_t slices = 0;
-  int64_t marks = 0;  // of the blocks that write the filter gradient, when it may need repair
   int64_t bytes = 0;
 };
 
 Workspace WorkspaceOf(const Problem& problem, const Plan& plan);
 
-// A JSON object: "method", "instance" (or null), "slices", "rounds", "repair", "workspace_bytes", "reason".
+// A JSON object: "method", "instance" (or null), "slices", "rounds", "in_clusters", "repair", "workspace_bytes",
+// "reason".
 std::string Describe(const Problem& problem, const Plan& plan);
 
 // Whether some window reaches outside X. There 0 * Inf in a product with zeros put in makes a NaN that the definition,

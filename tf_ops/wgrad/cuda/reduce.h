@@ -10,6 +10,7 @@
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/launch.h"
 #include "tf_ops/wgrad/cuda/pack.h"
+#include "tf_ops/wgrad/cuda/repair.h"
 
 namespace wgrad::cuda::reduce {
 
@@ -17,14 +18,18 @@ namespace wgrad::cuda::reduce {
 // count.
 inline constexpr int kChain = 32;
 
+// Of a thread at once: packs are wide where there are threads enough.
+template <typename V>
+constexpr int kLoads = sizeof(V) == 16 ? 4 : 16;
+
 // Adds to each of `n` totals, whose elements are `step` apart, the chain that begins with slice `begin` of `count`. V
 // is a Pack.
-template <int n, typename V>
+template <int unroll, int n, typename V>
 WGRAD_DEVICE void AddChain(const V* slices, int64_t step, int64_t stride, int64_t begin, int64_t count,
                            V (&totals)[n]) {
   const int64_t end = begin + kChain < count ? begin + kChain : count;
   V chains[n] = {};
-  WGRAD_UNROLL(n == 1 ? 16 : 4)  // as many loads are on their way at once, of each of the n
+  WGRAD_UNROLL(unroll)  // as many loads are on their way at once, of each of the n
   for (int64_t slice = begin; slice < end; ++slice) {
     WGRAD_UNROLL(n)
     for (int i = 0; i < n; ++i) chains[i] += slices[slice * stride + i * step];
@@ -49,7 +54,9 @@ WGRAD_DEVICE V SumAt(const Slices<V>& s, int64_t group, int64_t index) {
   const V* first = s.data + group * s.group_stride + index;
   V total[1] = {};
   if (s.carry != nullptr) total[0] = s.carry[group * s.rows * s.columns + index];
-  for (int64_t begin = 0; begin < s.count; begin += kChain) AddChain(first, 0, s.stride, begin, s.count, total);
+  for (int64_t begin = 0; begin < s.count; begin += kChain) {
+    AddChain<kLoads<V>>(first, 0, s.stride, begin, s.count, total);
+  }
   return total[0];
 }
 
@@ -74,7 +81,7 @@ struct ChainsKernel {
       const int64_t begin = index / size % Chains() * kChain;
       V* element = slices + group * count * size + index % size;
       V chain[1] = {};
-      AddChain(element, 0, size, begin, count, chain);
+      AddChain<kLoads<V>>(element, 0, size, begin, count, chain);
       element[begin * size] = chain[0];
     });
   }
@@ -87,19 +94,19 @@ struct SumKernel {
 
   Slices<Pack<Accumulator<T>, width>> slices;
   Pack<T, width>* target;
-  uint8_t* marks;
+  Repair<T> repair;
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return CeilDiv(Elements(), kThreads); }
 
   WGRAD_DEVICE void Run(int64_t block, Shared*) const {
-    const bool sound = AllThreads([&](int thread) {
+    ForEachThread([&](int thread) {
       const int64_t index = block * kThreads + thread;
-      if (index >= Elements()) return true;
+      if (index >= Elements()) return;
       const int64_t size = slices.rows * slices.columns;
-      target[index] = Round<T>(SumAt(slices, index / size, index % size));
-      return IsSound(target[index]);
+      const Pack<T, width> sums = Round<T>(SumAt(slices, index / size, index % size));
+      target[index] = sums;
+      repair.Check(index * width, sums);
     });
-    Mark(marks, block, sound);
   }
 
  private:
@@ -120,7 +127,7 @@ struct TransposedSumKernel {
 
   Slices<Pack<Accumulator<T>, width>> slices;  // `columns` are packs
   T* target;
-  uint8_t* marks;
+  Repair<T> repair;
 
   WGRAD_HOST_DEVICE int64_t Blocks() const { return slices.groups * RowTiles() * ColumnTiles(); }
 
@@ -136,9 +143,8 @@ struct TransposedSumKernel {
       WGRAD_UNROLL(width)
       for (int i = 0; i < width; ++i) shared->tile[row][pack * width + i] = sums.values[i];
     });
-    const bool sound = AllThreads([&](int thread) {
+    ForEachThread([&](int thread) {
       const int64_t row = first_row + thread % kRows;
-      bool mine = true;
       WGRAD_UNROLL(width)
       for (int i = 0; i < width; ++i) {
         const int column = thread / kRows + i * (kThreads / kRows);
@@ -149,13 +155,12 @@ struct TransposedSumKernel {
           if (filter_row - tap * slices.tap_columns >= slices.tap_channels) continue;
           filter_row -= tap * (slices.tap_columns - slices.tap_channels);
         }
-        const T value = cuda::Round<T>(shared->tile[thread % kRows][column]);
-        target[(filter_row * slices.groups + group) * slices.rows + row] = value;
-        mine &= !IsSuspect(value);
+        const Pack<T, 1> value = {{cuda::Round<T>(shared->tile[thread % kRows][column])}};
+        const int64_t index = (filter_row * slices.groups + group) * slices.rows + row;
+        target[index] = value.values[0];
+        repair.Check(index, value);
       }
-      return mine;
     });
-    Mark(marks, block, sound);
   }
 
  private:

@@ -1,76 +1,61 @@
-// [images, rows, columns] -> [images, columns, rows] through 32 x 32 tiles: NCHW -> NHWC with rows = channels and
-// columns = height * width.
+// [images, rows, columns] -> [images, columns, rows] through square tiles: NCHW -> NHWC with rows = channels and
+// columns = height * width, and KRSC -> HWIO.
 #ifndef TF_OPS_WGRAD_CUDA_TRANSPOSE_H_
 #define TF_OPS_WGRAD_CUDA_TRANSPOSE_H_
 
 #include "tf_ops/wgrad/cuda/element.h"
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/launch.h"
+#include "tf_ops/wgrad/cuda/pack.h"
+#include "tf_ops/wgrad/cuda/repair.h"
 
 namespace wgrad::cuda::transpose {
 
-inline constexpr int kTile = 32;
-
-template <typename T>
-struct Shared {
-  T tile[kTile][kTile + 1];  // the extra column keeps a column's elements in different banks
-};
-
-struct Tile {
-  int64_t image, row, column;
-};
-
-WGRAD_HOST_DEVICE int64_t Tiles(int64_t images, int64_t rows, int64_t columns) {
-  return images * CeilDiv(rows, kTile) * CeilDiv(columns, kTile);
-}
-
-WGRAD_HOST_DEVICE Tile TileAt(int64_t rows, int64_t columns, int64_t block) {
-  const int64_t column = block % CeilDiv(columns, kTile);
-  block /= CeilDiv(columns, kTile);
-  return {block / CeilDiv(rows, kTile), block % CeilDiv(rows, kTile) * kTile, column * kTile};
-}
-
-template <typename T>
+// A thread loads and stores `width` elements at once, of which rows and columns are multiples.
+template <typename T, int width>
 struct Kernel {
-  using Shared = transpose::Shared<T>;
+  static constexpr int kTile = width == 1 ? 32 : 64;
+  static constexpr int kPacks = kTile / width;  // side by side in a tile
+
+  struct Shared {
+    T tile[kTile][kTile + 1];  // the extra column keeps a column's elements in different banks
+  };
 
   const T* source;
   int64_t images, rows, columns;
   T* target;
-  uint8_t* marks;  // of suspect elements, or nullptr
+  Repair<T> repair;
 
-  WGRAD_HOST_DEVICE int64_t Blocks() const { return Tiles(images, rows, columns); }
+  WGRAD_HOST_DEVICE int64_t Blocks() const { return images * CeilDiv(rows, kTile) * CeilDiv(columns, kTile); }
 
   WGRAD_DEVICE void Run(int64_t block, Shared* shared) const {
-    const Tile tile = TileAt(rows, columns, block);
-    ForEachThread([&](int thread) { Load(tile, thread, shared); });
-    const bool sound = AllThreads([&](int thread) { return Store(tile, *shared, thread); });
-    Mark(marks, block, sound);
-  }
-
- private:
-  WGRAD_DEVICE void Load(const Tile& tile, int thread, Shared* shared) const {
-    const int64_t column = tile.column + thread % kTile;
-    for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
-      const int64_t row = tile.row + i;
-      if (row < rows && column < columns) {
-        shared->tile[i][thread % kTile] = source[(tile.image * rows + row) * columns + column];
+    const int64_t first_column = block % CeilDiv(columns, kTile) * kTile;
+    block /= CeilDiv(columns, kTile);
+    const int64_t first_row = block % CeilDiv(rows, kTile) * kTile;
+    const int64_t image = block / CeilDiv(rows, kTile);
+    ForEachThread([&](int thread) {
+      const int pack = thread % kPacks * width;
+      WGRAD_UNROLL(kTile * kPacks / kThreads)
+      for (int i = thread / kPacks; i < kTile; i += kThreads / kPacks) {
+        if (first_row + i >= rows || first_column + pack >= columns) continue;
+        const int64_t index = (image * rows + first_row + i) * columns + first_column + pack;
+        const auto values = *reinterpret_cast<const Pack<T, width>*>(source + index);
+        WGRAD_UNROLL(width)
+        for (int j = 0; j < width; ++j) shared->tile[i][pack + j] = values.values[j];
       }
-    }
-  }
-
-  WGRAD_DEVICE bool Store(const Tile& tile, const Shared& shared, int thread) const {
-    bool sound = true;
-    const int64_t row = tile.row + thread % kTile;
-    for (int i = thread / kTile; i < kTile; i += kThreads / kTile) {
-      const int64_t column = tile.column + i;
-      if (row < rows && column < columns) {
-        const T value = shared.tile[thread % kTile][i];
-        target[(tile.image * columns + column) * rows + row] = value;
-        sound &= !IsSuspect(value);
+    });
+    ForEachThread([&](int thread) {
+      const int pack = thread % kPacks * width;
+      for (int i = thread / kPacks; i < kTile; i += kThreads / kPacks) {
+        if (first_column + i >= columns || first_row + pack >= rows) continue;
+        Pack<T, width> values;
+        WGRAD_UNROLL(width)
+        for (int j = 0; j < width; ++j) values.values[j] = shared->tile[pack + j][i];
+        const int64_t index = (image * columns + first_column + i) * rows + first_row + pack;
+        *reinterpret_cast<Pack<T, width>*>(target + index) = values;
+        repair.Check(index, values);
       }
-    }
-    return sound;
+    });
   }
 };
 

@@ -19,18 +19,22 @@ namespace wgrad::cuda::wgmma {
 inline constexpr int kPanel = 64;              // elements: the 128 bytes of a swizzled row
 inline constexpr int kComputeCapability = 90;  // of sm_90a, whose code no other device runs
 
-inline constexpr int64_t kMostBlocks = 1024;  // at once: two on each of up to 512 multiprocessors
+inline constexpr int64_t kMostBlocksOfCluster = 8;  // that every device takes
+
+// Whether the blocks that have the slices of a tile can form a cluster.
+inline bool CanFormClusters(int64_t slice_count) { return slice_count > 1 && slice_count <= kMostBlocksOfCluster; }
 
 WGRAD_HOST_DEVICE int64_t RowPanels(const Problem& p) {
   return p.filter_height * p.filter_width * CeilDiv(p.filter_channels, kPanel);
 }
 
-// What the kernel writes: `slices`, [slices][filter rows][out channels] in float32; and, unless `filter_backprop` is
-// null, their sums, rounded, and a mark for each block.
+// What the kernel writes: the filter gradient; or, where that is null, `slices`, [slices][filter rows][out channels] in
+// float32, which it may write in any case.
 struct Results {
+  bool in_clusters;  // if they can, the blocks of a cluster add up the slices of a tile; otherwise all do at the end
   void* slices;
-  void* filter_backprop;  // aligned to 16 bytes
-  Marks* marks;
+  void* filter_backprop;     // aligned to 16 bytes
+  const Original* original;  // may be null
 };
 
 // NHWC. Pixels of X are `in_channels` apart, of which each group reads `filter_channels`.

@@ -4,6 +4,7 @@
 
 #include "tf_ops/wgrad/cuda/pack.h"
 #include "tf_ops/wgrad/cuda/reduce.h"
+#include "tf_ops/wgrad/cuda/repair.h"
 #include "tf_ops/wgrad/cuda/wgmma_tile.h"
 
 namespace wgrad::cuda::wgmma {
@@ -18,8 +19,9 @@ struct Target {
   bool sound = true;
 
   __device__ void Store(int64_t index, const Sums& sums) {
-    packs[index] = Round<Element>(sums);
-    sound &= IsSound(packs[index]);
+    const Pack<Element, 4> pack = Round<Element>(sums);
+    packs[index] = pack;
+    sound &= IsSound(pack);
   }
 };
 
@@ -35,7 +37,7 @@ __device__ inline void SumManySlices(const Arguments& a, int64_t size, int64_t f
       const int64_t count = CeilDiv(a.slice_count - own, kSharing);
       Sums sums[1] = {};
       for (int64_t begin = 0; begin < count; begin += reduce::kChain) {
-        reduce::AddChain(slices + own * size + index, 0, kSharing * size, begin, count, sums);
+        reduce::AddChain<16>(slices + own * size + index, 0, kSharing * size, begin, count, sums);
       }
       total = sums[0];
     }
@@ -58,7 +60,7 @@ __device__ inline int64_t SumPacks(const Arguments& a, int64_t size, int64_t ind
   for (; index + (at_once - 1) * threads < size; index += at_once * threads) {
     Sums totals[at_once] = {};
     for (int64_t begin = 0; begin < a.slice_count; begin += reduce::kChain) {
-      reduce::AddChain(slices + index, threads, size, begin, a.slice_count, totals);
+      reduce::AddChain<at_once == 1 ? 16 : 4>(slices + index, threads, size, begin, a.slice_count, totals);
     }
 #pragma unroll
     for (int i = 0; i < at_once; ++i) target->Store(index + i * threads, totals[i]);
@@ -66,21 +68,26 @@ __device__ inline int64_t SumPacks(const Arguments& a, int64_t size, int64_t ind
   return index;
 }
 
-// Returns whether what the thread wrote is sound.
 template <typename Element>
-__device__ inline bool SumSlices(const Arguments& a) {
+__device__ inline void SumSlices(const Arguments& a, const Repair<Element>& repair) {
   const int64_t size = a.filter_rows * a.out_channels / 4;
   const int64_t threads = int64_t{gridDim.x} * blockDim.x;
-  int64_t index = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const int64_t first = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const bool share = a.slice_count > reduce::kChain && size * kSharing <= threads;
   Target<Element> target = {static_cast<Pack<Element, 4>*>(a.filter_backprop)};
-  if (a.slice_count > reduce::kChain && size * kSharing <= threads) {
-    SumManySlices(a, size, index, threads, &target);
+  if (share) {
+    SumManySlices(a, size, first, threads, &target);
   } else {
-    index = SumPacks<4>(a, size, index, threads, &target);
+    int64_t index = SumPacks<4>(a, size, first, threads, &target);
     index = SumPacks<2>(a, size, index, threads, &target);
     SumPacks<1>(a, size, index, threads, &target);
   }
-  return target.sound;
+  if (target.sound) return;
+  if (share && first % kSharing != 0) return;
+#pragma unroll 1
+  for (int64_t index = share ? first / kSharing : first; index < size; index += share ? threads / kSharing : threads) {
+    repair.Check(4 * index, target.packs[index]);
+  }
 }
 
 }  // namespace wgrad::cuda::wgmma
