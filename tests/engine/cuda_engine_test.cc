@@ -116,7 +116,7 @@ void TestLargeFilter() {
   CheckThatInfStaysWhereTheDefinitionPutsIt(p, kA100);
 }
 
-// More blocks write it than the filter gradient would need if its rows were not filled up.
+// Whose rows are filled up in the slices.
 void TestFoldedWideFilter() {
   Problem p = Window(Make(1, 3, 3, 3, 1, 5000, 3, 3), 1, 1, 1, 1, 1, 1);
   p.dtype = DataType::kFloat16;

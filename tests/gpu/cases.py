@@ -59,11 +59,22 @@ def dispatched_problems(dtype: str, layout: str) -> Iterator[Problem]:
     yield make_problem(dtype, batch=4, size=(224, 224), group_channels=(8, 16), padding=same, **window)
 
 
-def captured_problem(dtype: str) -> Problem:
-    """One that no other check dispatches, so that nothing is known of it when it is first captured."""
-    return make_problem(
-        dtype, batch=2, size=(10, 9), filter_size=(3, 3), group_channels=(16, 32), padding=PADDINGS["same"]
-    )
+def captured_problems(dtype: str) -> Iterator[Problem]:
+    """Those that no other check dispatches, so that nothing is known of them when they are first captured."""
+    window = {"filter_size": (3, 3), "padding": PADDINGS["same"]}
+    yield make_problem(dtype, batch=2, size=(10, 9), group_channels=(16, 32), **window)
+    # On Hopper, in half, a cluster sums the slices of the first, and all blocks those of the second.
+    yield make_problem(dtype, batch=8, size=(14, 14), group_channels=(256, 256), **window)
+    yield make_problem(dtype, batch=4, size=(64, 64), group_channels=(64, 64), **window)
+
+
+def non_finite_problems() -> Iterator[Problem]:
+    """Padded ones."""
+    for dtype, layout in itertools.product(DTYPES, LAYOUTS):
+        yield make_problem(
+            dtype, batch=2, size=(9, 9), filter_size=(3, 3), group_channels=(16, 16), padding=PADDINGS["same"],
+            layout=layout,
+        )  # fmt: skip
 
 
 # (input size, in channels, out channels, filter size, stride, how often ResNet-50 has it)

@@ -7,14 +7,21 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from cases import IN_CLUSTERS, SLICES, WITHOUT_CLUSTERS, captured_problem, dispatched_problems
+from cases import (
+    IN_CLUSTERS,
+    SLICES,
+    WITHOUT_CLUSTERS,
+    captured_problems,
+    dispatched_problems,
+    non_finite_problems,
+)
 from device import DeviceProblem, Gpu, Host, is_lost
 from engine import Choice, Engine
-from problem import DTYPES, LAYOUTS, Problem, make_problem, reference, relative_error, tolerance
+from problem import DTYPES, LAYOUTS, Problem, reference, relative_error, tolerance
 from report import Outcome, first_line
 
 # More than the measured turns of all candidates, so that the last calls are the tuner's choice.
-_DISPATCHED_CALLS = 60
+_DISPATCHED_CALLS = 100
 
 
 class DeviceLostError(Exception):
@@ -91,29 +98,55 @@ def check_problem(engine: Engine, device: Gpu | Host, problem: Problem) -> Itera
         yield _outcome(device, problem.describe(), plan, allowed, lambda choice=choice: check(choice))
 
 
+def _with_inf(problem: Problem, device: Gpu | Host) -> tuple[DeviceProblem, np.ndarray]:
+    """Tensors with Inf in a corner of dY, which reaches the taps that see X there, and no other; and the result."""
+    tensors = DeviceProblem(problem, device)
+    corner = (0, 0, 0, slice(None)) if LAYOUTS[problem.layout] == "NHWC" else (-1, slice(None), -1, -1)
+    tensors.out_backprop[corner] = float("inf")
+    with np.errstate(invalid="ignore"):
+        return tensors, reference(problem, *tensors.on_host())
+
+
+def _places_differ(out: torch.Tensor, expected: np.ndarray) -> str:
+    values = out.double().cpu().numpy()
+    same = np.array_equal(np.isnan(values), np.isnan(expected)) and np.array_equal(np.isinf(values), np.isinf(expected))
+    return "" if same else "Inf or NaN where the definition has none, or the reverse"
+
+
 def check_non_finite(engine: Engine, device: Gpu | Host) -> Iterator[Outcome]:
-    """Inf in a corner of dY reaches the taps that see X there, and no other."""
-    for dtype in DTYPES:
-        problem = make_problem(
-            dtype, batch=2, size=(9, 9), filter_size=(3, 3), group_channels=(16, 16), padding=((1, 1), (1, 1))
-        )
-        tensors = DeviceProblem(problem, device)
-        tensors.out_backprop[0, 0, 0, :] = float("inf")
-        with np.errstate(invalid="ignore"):
-            expected = reference(problem, *tensors.on_host())
+    """Inf and NaN are where the definition puts them, from every plan."""
+    for problem in non_finite_problems():
+        tensors, expected = _with_inf(problem, device)
 
         def check(
             choice: Choice, tensors: DeviceProblem = tensors, expected: np.ndarray = expected
         ) -> tuple[float, str]:
-            values = tensors.launch(engine, choice)[0].double().cpu().numpy()
-            same = np.array_equal(np.isnan(values), np.isnan(expected)) and np.array_equal(
-                np.isinf(values), np.isinf(expected)
-            )
-            return 0.0, "" if same else "Inf or NaN where the definition has none, or the reverse"
+            return 0.0, _places_differ(tensors.launch(engine, choice)[0], expected)
 
         case = "Inf in dY: " + problem.describe()
         for choice, plan, _ in _choices(engine, problem):
             yield _outcome(device, case, plan, 0.0, lambda c=choice, check=check: check(c))
+
+
+def check_dispatched_non_finite(engine: Engine, device: Gpu | Host, use_cudnn: bool) -> Iterator[Outcome]:
+    """And from whatever takes a turn."""
+    for problem, tf32 in itertools.product(non_finite_problems(), (True, False)):
+        tensors, expected = _with_inf(problem, device)
+        out = tensors.empty_result()
+
+        def check(
+            tensors: DeviceProblem = tensors,
+            expected: np.ndarray = expected,
+            out: torch.Tensor = out,
+            tf32: bool = tf32,
+        ) -> tuple[float, str]:
+            tensors.compute(engine, out, allow_tf32=tf32, use_cudnn=use_cudnn)
+            device.synchronize()
+            return 0.0, _places_differ(out, expected)
+
+        case = f"dispatch, Inf in dY: {problem.describe()}"
+        for _ in range(_DISPATCHED_CALLS):
+            yield _outcome(device, case, f"tf32={tf32} use_cudnn={use_cudnn}", 0.0, check)
 
 
 def check_dispatch(
@@ -196,7 +229,10 @@ def run_all(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> 
         yield from check_dispatch(engine, device, next(dispatched_problems(dtype, layout)), tf32, use_cudnn=False)
     cudnn = (False, True) if isinstance(device, Gpu) else (False,)
     for dtype, use_cudnn in itertools.product(DTYPES, cudnn):
-        yield from check_captured(engine, device, captured_problem(dtype), use_cudnn)
+        for problem in itertools.islice(captured_problems(dtype), None if isinstance(device, Gpu) else 1):
+            yield from check_captured(engine, device, problem, use_cudnn)
+    for use_cudnn in cudnn:
+        yield from check_dispatched_non_finite(engine, device, use_cudnn)
     if isinstance(device, Gpu):
         yield from check_cudnn(engine, device)
     yield from run_kernels(engine, device, problems)

@@ -12,7 +12,7 @@ from engine import Choice, Engine
 from report import Timing, Timings, first_line
 
 # More than the measured turns of all candidates: what runs afterwards is the tuner's choice.
-_TUNING_CALLS = 80
+_TUNING_CALLS = 100
 
 
 def peak_tflops(device: Gpu | Host, dtype: str, tf32: bool) -> float:
@@ -37,7 +37,8 @@ def _own(engine: Engine, tensors: DeviceProblem, tf32: bool) -> tuple[float, str
     times = []
     for index, plan in enumerate(engine.plans(problem, Choice(allow_tf32=tf32))):
         milliseconds = tensors.device.milliseconds(run_of(Choice(allow_tf32=tf32, plan=index)))
-        times.append((milliseconds, f"{plan['instance'] or plan['method']} x{plan['slices']}"))
+        clusters = " in clusters" if plan["in_clusters"] else ""
+        times.append((milliseconds, f"{plan['instance'] or plan['method']} x{plan['slices']}{clusters}"))
     return min(times)
 
 

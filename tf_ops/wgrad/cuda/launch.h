@@ -57,8 +57,15 @@ __device__ __forceinline__ void ForEachThread(Function function) {
   __syncthreads();
 }
 
+// Devices before 8.0 have room for 1024 threads.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+inline constexpr int kMostBlocks = 1024 / kThreads;
+#else
+inline constexpr int kMostBlocks = 1536 / kThreads;
+#endif
+
 template <int blocks, typename Kernel>
-__global__ void __launch_bounds__(kThreads, blocks) RunBlock(Kernel kernel) {
+__global__ void __launch_bounds__(kThreads, std::min(blocks, kMostBlocks)) RunBlock(Kernel kernel) {
   __shared__ typename Kernel::Shared shared;
   const int64_t block = BlockNumber({gridDim.x, gridDim.y}, blockIdx.x, blockIdx.y);
   if (block < kernel.Blocks()) kernel.Run(block, &shared);

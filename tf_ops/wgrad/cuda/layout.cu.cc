@@ -1,4 +1,5 @@
-// The kernels that move data between layouts: NCHW -> NHWC, and slices -> HWIO.
+// The kernels that move data between layouts, NCHW -> NHWC, folding, and slices or KRSC -> HWIO; and the one that
+// repairs what is HWIO already.
 #include "tf_ops/wgrad/cuda/fold.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
 #include "tf_ops/wgrad/cuda/reduce.h"

@@ -231,7 +231,9 @@ std::vector<Split> BestSplits(const Problem& problem, const Instance& instance, 
   std::vector<Split> splits;
   for (const int64_t slices : counts) {
     for (const bool in_clusters : {false, true}) {
-      if (in_clusters && (instance.math != Math::kWgmma || !wgmma::CanFormClusters(slices))) continue;
+      // Slices of a round that is not the only one are added up by another kernel.
+      const bool can = instance.math == Math::kWgmma && wgmma::CanFormClusters(slices) && images == p.batch;
+      if (in_clusters && !can) continue;
       Split split = {slices, images, in_clusters, 0};
       split.cycles = rounds * Cycles(p, instance, split, device);
       splits.push_back(split);
@@ -254,7 +256,7 @@ bool Dominates(const Problem& p, const Instance& a, const Instance& b) {
   return a.tile_m == b.tile_m && a.tile_n == b.tile_n && a.min_compute_capability > b.min_compute_capability;
 }
 
-// The instances that can run and that no other dominates, each with two splits, the best by the model first.
+// The instances that can run and that no other dominates, each with up to three splits, the best by the model first.
 std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, const Options& options,
                                     std::vector<Declined>* declined) {
   std::vector<InstanceId> able;

@@ -105,7 +105,7 @@ struct SumKernel {
       const int64_t size = slices.rows * slices.columns;
       const Pack<T, width> sums = Round<T>(SumAt(slices, index / size, index % size));
       target[index] = sums;
-      repair.Check(index * width, sums);
+      if (!IsSound(sums)) repair(index * width, width);
     });
   }
 
@@ -143,9 +143,8 @@ struct TransposedSumKernel {
       WGRAD_UNROLL(width)
       for (int i = 0; i < width; ++i) shared->tile[row][pack * width + i] = sums.values[i];
     });
-    ForEachThread([&](int thread) {
+    const auto visit = [&](int thread, auto visitor) {
       const int64_t row = first_row + thread % kRows;
-      WGRAD_UNROLL(width)
       for (int i = 0; i < width; ++i) {
         const int column = thread / kRows + i * (kThreads / kRows);
         int64_t filter_row = first_pack * width + column;
@@ -155,11 +154,17 @@ struct TransposedSumKernel {
           if (filter_row - tap * slices.tap_columns >= slices.tap_channels) continue;
           filter_row -= tap * (slices.tap_columns - slices.tap_channels);
         }
-        const Pack<T, 1> value = {{cuda::Round<T>(shared->tile[thread % kRows][column])}};
-        const int64_t index = (filter_row * slices.groups + group) * slices.rows + row;
-        target[index] = value.values[0];
-        repair.Check(index, value);
+        visitor(column, (filter_row * slices.groups + group) * slices.rows + row);
       }
+    };
+    ForEachThread([&](int thread) {
+      bool sound = true;
+      visit(thread, [&](int column, int64_t index) {
+        const T value = cuda::Round<T>(shared->tile[thread % kRows][column]);
+        target[index] = value;
+        sound &= !IsSuspect(value);
+      });
+      if (!sound) visit(thread, [&](int, int64_t index) { repair(index, 1); });
     });
   }
 

@@ -12,9 +12,12 @@
 
 namespace wgrad::cuda {
 
-// Element `index`, less than 2^31, of the filter gradient. Rows, images and all of them are summed apart, which keeps
-// chains short. Divisions are of 32 bits, because those of 64 are calls, and where a function has one after its wgmma
-// instructions, the compiler makes each of these wait for the one before.
+// Pixels summed in one chain, as in general.h.
+inline constexpr int64_t kRepairChain = 512;
+
+// Element `index`, less than 2^31, of the filter gradient. The inner loop does nothing but multiply, so that several
+// loads are on their way at once. Divisions are of 32 bits, because those of 64 are calls, and where a function has one
+// after its wgmma instructions, the compiler makes each of these wait for the one before.
 template <typename T>
 WGRAD_DEVICE Accumulator<T> Define(const Problem& p, const T* input, const T* out_backprop, int64_t index) {
   const auto narrow = [](int64_t value) { return static_cast<uint32_t>(value); };
@@ -29,22 +32,30 @@ WGRAD_DEVICE Accumulator<T> Define(const Problem& p, const T* input, const T* ou
   const int64_t left = (tap - kh * narrow(p.filter_width)) * p.dilation_width - p.pad_left;
   input += (group * p.filter_channels + row - tap * p.filter_channels) * x.c;
   out_backprop += channel * dy.c;
+  Range inside = {0, p.out_width};
+  while (inside.begin < inside.end && inside.begin * p.stride_width + left < 0) ++inside.begin;
+  while (inside.end > inside.begin && (inside.end - 1) * p.stride_width + left >= p.in_width) --inside.end;
   Accumulator<T> total = 0;
   for (int64_t n = 0; n < p.batch; ++n) {
     Accumulator<T> image = 0;
     for (int64_t oh = 0; oh < p.out_height; ++oh) {
       const int64_t h = oh * p.stride_height + top;
-      Accumulator<T> line = 0;
-      for (int64_t ow = 0; ow < p.out_width; ++ow) {
-        const int64_t w = ow * p.stride_width + left;
-        if (!InsideInput(p, h, w)) continue;
-        line += Widen(input[n * x.n + h * x.h + w * x.w]) * Widen(out_backprop[n * dy.n + oh * dy.h + ow * dy.w]);
+      if (h < 0 || h >= p.in_height) continue;
+      const T* x_line = input + n * x.n + h * x.h + left * x.w;
+      const T* dy_line = out_backprop + n * dy.n + oh * dy.h;
+      for (int64_t begin = inside.begin; begin < inside.end; begin += kRepairChain) {
+        const int64_t end = begin + kRepairChain < inside.end ? begin + kRepairChain : inside.end;
+        Accumulator<T> chain = 0;
+        WGRAD_UNROLL(4)
+        for (int64_t ow = begin; ow < end; ++ow) {
+          chain += Widen(x_line[ow * p.stride_width * x.w]) * Widen(dy_line[ow * dy.w]);
+        }
+        image += chain;
       }
-      image += line;
+      // A NaN stays one. Where dY has overflowed in many places, the first lines show it.
+      if (total + image != total + image) return total + image;
     }
     total += image;
-    // Stays one. Where dY has overflowed, the definition too has NaN nearly everywhere, and the first image shows it.
-    if (total != total) break;
   }
   return total;
 }
@@ -64,12 +75,12 @@ struct Repair {
     out_backprop = static_cast<const T*>(original->out_backprop);
   }
 
-  // What the thread has written from element `index` on.
-  template <int width>
-  WGRAD_DEVICE void Check(int64_t index, const Pack<T, width>& written) const {
-    if (input == nullptr || IsSound(written)) return;
+  // Of `count` elements that the thread itself has written. Called once, after all that a thread writes: where nothing
+  // is suspect, the code costs registers at most.
+  WGRAD_DEVICE void operator()(int64_t index, int64_t count) const {
+    if (input == nullptr) return;
     WGRAD_UNROLL(1)
-    for (int64_t i = index; i < index + width; ++i) {
+    for (int64_t i = index; i < index + count; ++i) {
       if (IsSuspect(filter_backprop[i])) filter_backprop[i] = Round<T>(Define(p, input, out_backprop, i));
     }
   }
@@ -90,11 +101,10 @@ struct RepairKernel {
   WGRAD_DEVICE void Run(int64_t block, Shared*) const {
     ForEachThread([&](int thread) {
       const int64_t first = (block * kThreads + thread) * kWidth;
-      if (first + kWidth <= size) {
-        repair.Check(first, *reinterpret_cast<const Pack<T, kWidth>*>(repair.filter_backprop + first));
-      } else {
-        for (int64_t i = first; i < size; ++i) repair.Check(i, Pack<T, 1>{{repair.filter_backprop[i]}});
-      }
+      if (first >= size) return;
+      const int64_t count = first + kWidth <= size ? kWidth : size - first;
+      if (count == kWidth && IsSound(*reinterpret_cast<const Pack<T, kWidth>*>(repair.filter_backprop + first))) return;
+      repair(first, count);
     });
   }
 };

@@ -44,17 +44,23 @@ struct Kernel {
         for (int j = 0; j < width; ++j) shared->tile[i][pack + j] = values.values[j];
       }
     });
-    ForEachThread([&](int thread) {
+    const auto visit = [&](int thread, auto visitor) {
       const int pack = thread % kPacks * width;
       for (int i = thread / kPacks; i < kTile; i += kThreads / kPacks) {
         if (first_column + i >= columns || first_row + pack >= rows) continue;
+        visitor(pack, i, (image * columns + first_column + i) * rows + first_row + pack);
+      }
+    };
+    ForEachThread([&](int thread) {
+      bool sound = true;
+      visit(thread, [&](int pack, int column, int64_t index) {
         Pack<T, width> values;
         WGRAD_UNROLL(width)
-        for (int j = 0; j < width; ++j) values.values[j] = shared->tile[pack + j][i];
-        const int64_t index = (image * columns + first_column + i) * rows + first_row + pack;
+        for (int j = 0; j < width; ++j) values.values[j] = shared->tile[pack + j][column];
         *reinterpret_cast<Pack<T, width>*>(target + index) = values;
-        repair.Check(index, values);
-      }
+        sound &= IsSound(values);
+      });
+      if (!sound) visit(thread, [&](int, int, int64_t index) { repair(index, width); });
     });
   }
 };

@@ -50,32 +50,22 @@ __global__ void __launch_bounds__(Tile<id>::kThreads, Tile<id>::kBlocks)
   }
 }
 
-// Blocks that run at the same time: those that add up the slices wait for one another. The last answer is kept for each
-// thread of the host: to ask takes some microseconds.
+// Blocks that run at the same time: those that add up the slices wait for one another.
 template <typename Tile>
 Status CountResidentBlocks(const void* kernel, int64_t* blocks) {
-  struct Answer {
-    int device = -1;
-    const void* kernel = nullptr;
-    int64_t blocks = 0;
-  };
-  static thread_local Answer last;
   constexpr const char* kName = Tile::kInstance.name;
   int device = 0, multiprocessors = 0, of_each = 0;
-  Status status = Check(cudaGetDevice(&device), kName);
-  if (status.ok() && (last.device != device || last.kernel != kernel)) {
-    status =
-        Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes), kName);
-    if (status.ok()) {
-      status = Check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), kName);
-    }
-    if (status.ok()) {
-      status = Check(
-          cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, Tile::kThreads, Tile::kSharedBytes), kName);
-    }
-    if (status.ok()) last = {device, kernel, int64_t{of_each} * multiprocessors};
+  Status status =
+      Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes), kName);
+  if (status.ok()) status = Check(cudaGetDevice(&device), kName);
+  if (status.ok()) {
+    status = Check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), kName);
   }
-  *blocks = last.blocks;
+  if (status.ok()) {
+    status = Check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, Tile::kThreads, Tile::kSharedBytes),
+                   kName);
+  }
+  *blocks = int64_t{of_each} * multiprocessors;
   return status;
 }
 

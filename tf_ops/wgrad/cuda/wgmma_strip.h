@@ -122,7 +122,7 @@ __device__ inline bool StoreRounded(const Arguments& a, const Strip& strip, cons
 template <typename Element>
 __device__ inline void RepairStrip(const Arguments& a, const Strip& strip, const Repair<Element>& repair) {
   const int64_t octet = OctetOf(a, strip);
-  if (octet >= 0) repair.Check(octet, *OctetAt<Element>(a, octet));
+  if (octet >= 0) repair(octet, 8);
 }
 
 }  // namespace wgrad::cuda::wgmma

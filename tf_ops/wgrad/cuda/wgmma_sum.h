@@ -86,7 +86,7 @@ __device__ inline void SumSlices(const Arguments& a, const Repair<Element>& repa
   if (share && first % kSharing != 0) return;
 #pragma unroll 1
   for (int64_t index = share ? first / kSharing : first; index < size; index += share ? threads / kSharing : threads) {
-    repair.Check(4 * index, target.packs[index]);
+    repair(4 * index, 4);
   }
 }
 
