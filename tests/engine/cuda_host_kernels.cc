@@ -3,6 +3,7 @@
 // other kernels need no stand-in: their own files compile for the host.
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "tf_ops/wgrad/cuda/element.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
@@ -85,11 +86,14 @@ namespace wgmma {
 
 Status Launch(InstanceId id, const Problem& p, const void* input, const void* out_backprop, int64_t slice_count,
               const Results& results, Stream stream) {
+  std::vector<float> own;
+  if (results.filter_backprop != nullptr) own.resize(slice_count * FilterElements(p));
+  void* slices = own.empty() ? results.slices : own.data();
   VisitElement(Get(id).dtype, [&](auto element) {
-    MultiplyWithZeros<decltype(element)>(p, input, out_backprop, slice_count, results.slices);
+    MultiplyWithZeros<decltype(element)>(p, input, out_backprop, slice_count, slices);
   });
   if (results.filter_backprop == nullptr) return Status();
-  const SliceView view = {results.slices, nullptr, slice_count, 1, FilterRows(p), p.out_channels};
+  const SliceView view = {slices, nullptr, slice_count, 1, FilterRows(p), p.out_channels};
   return LaunchFinish(p.dtype, view, /*transposed=*/false, results.filter_backprop, results.original, stream);
 }
 

@@ -171,6 +171,29 @@ void TestClustersSumFewSlices() {
   for (const Plan& plan : MakePlans(p, kA100, {})) CHECK_TRUE(!plan.in_clusters);
 }
 
+void TestOnlySlicesThatGoThroughMemoryTakeIt() {
+  const Problem p = Conv(DataType::kFloat16, 32, 14, 256, 256, 3);
+  for (Plan plan : MakePlans(p, kH100, {})) {
+    const bool in_memory = !UsesWgmma(plan) || (plan.slices > 1 && !plan.in_clusters);
+    const int64_t bytes = plan.slices * FilterElements(p) * SumBytes(p.dtype);
+    CHECK_EQ(WorkspaceOf(p, plan).bytes, in_memory ? bytes : 0);
+    // The sums of several rounds do.
+    plan.images_per_round = 16;
+    CHECK_EQ(WorkspaceOf(p, plan).bytes, bytes + FilterElements(p) * SumBytes(p.dtype));
+  }
+}
+
+// Its result is stored 16 bytes at a time, of NCHW tensors too.
+void TestWgmmaNeedsAlignment() {
+  for (const Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
+    Problem p = Conv(DataType::kFloat16, 32, 14, 256, 256, 3);
+    p.layout = layout;
+    Options options;
+    options.pointer_alignment = 8;
+    for (const Plan& plan : MakePlans(p, kH100, options)) CHECK_TRUE(!UsesWgmma(plan));
+  }
+}
+
 void TestSplitFillsTheDevice() {
   // 64 x 576 outputs are one or two large tiles; without split-K nearly all multiprocessors would idle.
   const Problem p = Conv(DataType::kFloat16, 256, 56, 64, 64, 3);
@@ -324,7 +347,8 @@ void TestInvariants() {
       CHECK_LE(plan.images_per_round, p.batch);
       const Workspace workspace = WorkspaceOf(p, plan);
       const int64_t filter_bytes = FilterElements(p) * (p.dtype == DataType::kFloat64 ? 8 : 4);
-      CHECK_LE(workspace.slices + plan.slices * filter_bytes, workspace.bytes);
+      const int64_t slices = KeepsSlices(p, plan) ? plan.slices : 0;
+      CHECK_LE(workspace.slices + slices * filter_bytes, workspace.bytes);
       CHECK_EQ(workspace.slices % 256, 0);
       if (plan.method != Method::kImplicitGemm) {
         // Or what 256 MiB hold.
@@ -371,6 +395,8 @@ int main() {
   TestSplitFillsTheDevice();
   TestEachInstanceHasSplitsToChooseFrom();
   wgrad::cuda::TestClustersSumFewSlices();
+  wgrad::cuda::TestOnlySlicesThatGoThroughMemoryTakeIt();
+  wgrad::cuda::TestWgmmaNeedsAlignment();
   TestManyTilesNeedNoSplit();
   TestGroups();
   TestHugeImageGoesToTheGeneralKernel();

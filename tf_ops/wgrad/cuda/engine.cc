@@ -17,8 +17,6 @@ namespace {
 char* At(void* base, int64_t bytes) { return static_cast<char*>(base) + bytes; }
 const char* At(const void* base, int64_t bytes) { return static_cast<const char*>(base) + bytes; }
 
-bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 Status LaunchInstance(InstanceId id, const GemmView& view, Stream stream) {
   switch (id) {
 #define WGRAD_LAUNCH(name, ...) \
@@ -100,8 +98,7 @@ Status Launch(const Problem& problem, const Plan& plan, const void* input, const
   void* slices = At(workspace, offsets.slices);
   const Original asked = {&problem, input, out_backprop};
   const Original* original = plan.repair ? &asked : nullptr;
-  // The wgmma kernel can add up its slices itself.
-  const bool finishes = UsesWgmma(plan) && plan.images_per_round >= problem.batch && IsAligned(filter_backprop);
+  const bool finishes = WritesResult(problem, plan);
   void* carry = At(workspace, offsets.carry);
   SliceView view = {slices, nullptr, plan.slices, 1, FilterRows(problem), problem.out_channels};
   if (krsc) {

@@ -179,7 +179,8 @@ std::string WhyNot(const Problem& problem, const Instance& instance, const Devic
   } else if (p.in_channels / p.groups % instance.alignment != 0 || GroupOutChannels(p) % instance.alignment != 0) {
     reason << "needs channels in multiples of " << instance.alignment << ", a group has " << problem.filter_channels
            << " in and " << GroupOutChannels(p) << " out";
-  } else if (p.layout == Layout::kNHWC && options.pointer_alignment % alignment_bytes != 0) {
+  } else if ((p.layout == Layout::kNHWC || instance.math == Math::kWgmma) &&
+             options.pointer_alignment % alignment_bytes != 0) {  // NCHW tensors are copied, the result is not
     reason << "needs tensors aligned to " << alignment_bytes << " bytes, got " << options.pointer_alignment;
   } else if (LargestImageBytes(p) > kTensorBytes) {
     reason << "one image has " << LargestImageBytes(p) << " bytes, more than " << kTensorBytes;
@@ -403,6 +404,13 @@ bool UsesWgmma(const Plan& plan) {
   return plan.method == Method::kImplicitGemm && Get(plan.instance).math == Math::kWgmma;
 }
 
+bool WritesResult(const Problem& p, const Plan& plan) { return UsesWgmma(plan) && plan.images_per_round >= p.batch; }
+
+bool KeepsSlices(const Problem& p, const Plan& plan) {
+  const bool alone = plan.slices == 1 || (plan.in_clusters && wgmma::CanFormClusters(plan.slices));
+  return !WritesResult(p, plan) || !alone;
+}
+
 bool Folds(const Plan& plan, const Problem& p) {
   return plan.method == Method::kImplicitGemm && fold::Applies(p, Get(plan.instance));
 }
@@ -430,7 +438,7 @@ Workspace WorkspaceOf(const Problem& p, const Plan& plan) {
   }
   const int64_t filter_bytes = FilterElements(seen) * SumBytes(p.dtype);
   if (plan.images_per_round < p.batch) workspace.carry = take(filter_bytes);
-  workspace.slices = take(plan.slices * filter_bytes);
+  if (KeepsSlices(p, plan)) workspace.slices = take(plan.slices * filter_bytes);
   return workspace;
 }
 

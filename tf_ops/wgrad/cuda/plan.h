@@ -37,6 +37,11 @@ struct Plan {
 
 bool UsesWgmma(const Plan& plan);
 
+// Whether the plan's kernel writes the filter gradient, which others make of its slices; and whether there are slices
+// in memory even so.
+bool WritesResult(const Problem& problem, const Plan& plan);
+bool KeepsSlices(const Problem& problem, const Plan& plan);
+
 // Whether the plan's kernel reads a folded X, and the problem that it sees: fold.h.
 bool Folds(const Plan& plan, const Problem& problem);
 Problem SeenBy(const Plan& plan, const Problem& problem);
