@@ -35,7 +35,9 @@ __global__ void __launch_bounds__(Tile<id>::kThreads, Tile<id>::kBlocks)
   __syncthreads();
   const Cluster<Tile> cluster = {reinterpret_cast<float4*>(shared)};
   const Block<Tile, finish> block = {a, address, full, empty, cluster};
-  const int warpgroup = __shfl_sync(~0u, threadIdx.x / kWarpgroup, 0);  // so that the compiler sees it is uniform
+  // Of the same number in all lanes, and of an elected thread, the compiler knows that one thread issues the loads.
+  // Otherwise it puts a loop over the lanes around each of them.
+  const int warpgroup = __shfl_sync(~0u, threadIdx.x / kWarpgroup, 0);
   if (warpgroup < Tile::kWarpgroups) {
     block.MultiplyAndStore(warpgroup, repair);
   } else if (cute::elect_one_sync()) {
