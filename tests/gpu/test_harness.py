@@ -263,14 +263,31 @@ def _install_cutlass(include: pathlib.Path) -> None:
     (include / "cutlass/cutlass.h").touch()
 
 
-def test_a_build_is_of_one_architecture_and_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "bin").mkdir()
-    nvcc = tmp_path / "bin/nvcc"
-    nvcc.write_text(_FAKE_NVCC.format(log=tmp_path / "log"))
+def _install_toolkit(monkeypatch: pytest.MonkeyPatch, folder: pathlib.Path) -> pathlib.Path:
+    """With a compiler that compiles nothing, and CUTLASS."""
+    (folder / "bin").mkdir()
+    nvcc = folder / "bin/nvcc"
+    nvcc.write_text(_FAKE_NVCC.format(log=folder / "log"))
     nvcc.chmod(0o755)
-    _install_cutlass(tmp_path / "include")
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    monkeypatch.setenv("CUTLASS_INCLUDE", str(tmp_path / "include"))
+    _install_cutlass(folder / "include")
+    monkeypatch.setenv("CUDA_HOME", str(folder))
+    monkeypatch.setenv("CUTLASS_INCLUDE", str(folder / "include"))
+    return nvcc
+
+
+def test_products_that_wait_for_one_another_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    nvcc = _install_toolkit(monkeypatch, tmp_path)
+    remark = "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized"
+    nvcc.write_text(nvcc.read_text().replace("exit 0", f'echo "{remark}" >&2'))
+    for _ in range(2):
+        with pytest.raises(engine.EngineError, match="are serialized"):
+            engine.build(tmp_path / "build", "sm_90", 2, print)
+
+
+def test_a_build_is_of_one_architecture_and_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    _install_toolkit(monkeypatch, tmp_path)
     library = engine.build(tmp_path / "build", "sm_90", 2, print)
     assert library == tmp_path / "build/sm_90-nvcc13.0.88" / engine.LIBRARY_NAME
     compiling = [line for line in (tmp_path / "log").read_text().splitlines() if " -c " in line]
@@ -283,11 +300,7 @@ def test_a_build_is_of_one_architecture_and_compiler(monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_built_needs_no_cutlass(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "bin").mkdir()
-    nvcc = tmp_path / "bin/nvcc"
-    nvcc.write_text(_FAKE_NVCC.format(log=tmp_path / "log"))
-    nvcc.chmod(0o755)
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    _install_toolkit(monkeypatch, tmp_path)
     monkeypatch.setattr(engine, "find_cutlass", _refuse)
     library = tmp_path / "sm_90-nvcc13.0.88" / engine.LIBRARY_NAME
     library.parent.mkdir()
