@@ -91,8 +91,8 @@ def test_holds_the_package_and_nothing_else(wheel: pathlib.Path) -> None:
     expected |= {f"tensorflow_conv_backprop/{name}" for name in (*LIBRARIES, "py.typed")}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name and name[-1] != "/"}
     assert names == expected
-    # 3.2 MB with machine code for five generations of GPUs, 0.4 MB without any.
-    assert wheel.stat().st_size < 5e6
+    # 5.7 MB with machine code for five generations of GPUs, 0.4 MB without any.
+    assert wheel.stat().st_size < 7e6
 
 
 def metadata_of(wheel: pathlib.Path) -> email.message.Message:
