@@ -18,8 +18,8 @@ DILATIONS = ((1, 1), (2, 3))
 PADDINGS = {"valid": ((0, 0), (0, 0)), "same": ((1, 1), (1, 1)), "uneven": ((0, 2), (3, 1))}
 # Split-K slices, 0 for as many as the planner wants; 39 are two chains of sums.
 SLICES = (0, 1, 7, 39)
-# Those that the kernels which can do so sum in clusters, and those that they sum without.
-IN_CLUSTERS, WITHOUT_CLUSTERS = (2, 7, 8), (7,)
+# Of kernels that can sum them in clusters, in these and without, by Choice's numbers for the two.
+CLUSTERED_SLICES = ((2, 1), (7, 1), (8, 1), (7, 2))
 
 
 def contract_problems() -> Iterator[Problem]:

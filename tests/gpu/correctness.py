@@ -7,14 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from cases import (
-    IN_CLUSTERS,
-    SLICES,
-    WITHOUT_CLUSTERS,
-    captured_problems,
-    dispatched_problems,
-    non_finite_problems,
-)
+from cases import CLUSTERED_SLICES, SLICES, captured_problems, dispatched_problems, non_finite_problems
 from device import DeviceProblem, Gpu, Host, is_lost
 from engine import Choice, Engine
 from problem import DTYPES, LAYOUTS, Problem, reference, relative_error, tolerance
@@ -49,16 +42,17 @@ def _choices(engine: Engine, problem: Problem) -> Iterator[tuple[Choice, str, fl
             kernel = plan["instance"] or plan["method"]
             another_split = kernel in seen
             seen.add(kernel)
-            for slices in SLICES if plan["method"] != "zeros" and not another_split else (0,):
-                name = f"{kernel} tf32={tf32} slices={slices or plan['slices']}"
+            splits = [(0, 0)]
+            if plan["method"] != "zeros" and not another_split:
+                splits = [(slices, 0) for slices in SLICES]
+                splits += CLUSTERED_SLICES if "Wgmma" in kernel else ()
+            for slices, clusters in splits:
+                how = ("", " in clusters", " without clusters")[clusters]
+                name = f"{kernel} tf32={tf32} slices={slices or plan['slices']}{how}"
                 # The error of a sum grows with the square root of its length, which the planner bounds.
                 longer = max(1.0, plan["slices"] / slices) if slices else 1.0
-                yield Choice(allow_tf32=tf32, plan=index, slices=slices), name, allowed * longer**0.5
-            for clusters, counts in ((1, IN_CLUSTERS), (2, WITHOUT_CLUSTERS)):
-                for slices in counts if "Wgmma" in kernel and not another_split else ():
-                    name = f"{kernel} slices={slices} {'without' if clusters == 2 else 'in'} clusters"
-                    longer = max(1.0, plan["slices"] / slices)
-                    yield Choice(plan=index, slices=slices, clusters=clusters), name, allowed * longer**0.5
+                choice = Choice(allow_tf32=tf32, plan=index, slices=slices, clusters=clusters)
+                yield choice, name, allowed * longer**0.5
             if problem.batch > 1 and plan["method"] != "zeros" and not another_split:
                 name = f"{plan['method']} in rounds"
                 yield Choice(allow_tf32=tf32, plan=index, slices=2, images_per_round=1), name, allowed

@@ -407,8 +407,8 @@ bool UsesWgmma(const Plan& plan) {
 bool WritesResult(const Problem& p, const Plan& plan) { return UsesWgmma(plan) && plan.images_per_round >= p.batch; }
 
 bool KeepsSlices(const Problem& p, const Plan& plan) {
-  const bool alone = plan.slices == 1 || (plan.in_clusters && wgmma::CanFormClusters(plan.slices));
-  return !WritesResult(p, plan) || !alone;
+  return !UsesWgmma(plan) ||
+         wgmma::FinishOf(WritesResult(p, plan), plan.slices, plan.in_clusters) == wgmma::Finish::kSlices;
 }
 
 bool Folds(const Plan& plan, const Problem& p) {

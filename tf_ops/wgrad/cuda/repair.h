@@ -5,15 +5,13 @@
 #define TF_OPS_WGRAD_CUDA_REPAIR_H_
 
 #include "tf_ops/wgrad/cuda/element.h"
+#include "tf_ops/wgrad/cuda/general.h"
 #include "tf_ops/wgrad/cuda/index.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
 #include "tf_ops/wgrad/cuda/launch.h"
 #include "tf_ops/wgrad/cuda/pack.h"
 
 namespace wgrad::cuda {
-
-// Pixels summed in one chain, as in general.h.
-inline constexpr int64_t kRepairChain = 512;
 
 // Element `index`, less than 2^31, of the filter gradient. The inner loop does nothing but multiply, so that several
 // loads are on their way at once. Divisions are of 32 bits, because those of 64 are calls, and where a function has one
@@ -43,8 +41,8 @@ WGRAD_DEVICE Accumulator<T> Define(const Problem& p, const T* input, const T* ou
       if (h < 0 || h >= p.in_height) continue;
       const T* x_line = input + n * x.n + h * x.h + left * x.w;
       const T* dy_line = out_backprop + n * dy.n + oh * dy.h;
-      for (int64_t begin = inside.begin; begin < inside.end; begin += kRepairChain) {
-        const int64_t end = begin + kRepairChain < inside.end ? begin + kRepairChain : inside.end;
+      for (int64_t begin = inside.begin; begin < inside.end; begin += general::kChain) {
+        const int64_t end = begin + general::kChain < inside.end ? begin + general::kChain : inside.end;
         Accumulator<T> chain = 0;
         WGRAD_UNROLL(4)
         for (int64_t ow = begin; ow < end; ++ow) {

@@ -57,9 +57,7 @@ template <typename Tile>
 Status CountResidentBlocks(const void* kernel, int64_t* blocks) {
   constexpr const char* kName = Tile::kInstance.name;
   int device = 0, multiprocessors = 0, of_each = 0;
-  Status status =
-      Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes), kName);
-  if (status.ok()) status = Check(cudaGetDevice(&device), kName);
+  Status status = Check(cudaGetDevice(&device), kName);
   if (status.ok()) {
     status = Check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), kName);
   }
@@ -69,12 +67,6 @@ Status CountResidentBlocks(const void* kernel, int64_t* blocks) {
   }
   *blocks = int64_t{of_each} * multiprocessors;
   return status;
-}
-
-Finish FinishOf(int64_t slice_count, const Results& results) {
-  if (results.filter_backprop == nullptr) return Finish::kSlices;
-  if (slice_count == 1) return Finish::kRound;
-  return results.in_clusters && CanFormClusters(slice_count) ? Finish::kCluster : Finish::kSlices;
 }
 
 template <InstanceId id>
@@ -107,7 +99,7 @@ Status LaunchTile(const Problem& p, const void* input, const void* out_backprop,
   const int64_t row_tiles = CeilDiv(RowPanels(p), Tile::kRowPanels);
   const int64_t channel_tiles = CeilDiv(group_out_channels, Tile::kChannels);
   const int64_t depth = CeilDiv(Pixels(p), kPixels);
-  const Finish finish = FinishOf(slice_count, results);
+  const Finish finish = FinishOf(results.filter_backprop != nullptr, slice_count, results.in_clusters);
   Arguments arguments = {cutlass::FastDivmod(narrow(p.out_width)),
                          cutlass::FastDivmod(narrow(p.out_height)),
                          narrow(depth),
@@ -135,18 +127,21 @@ Status LaunchTile(const Problem& p, const void* input, const void* out_backprop,
                          results.filter_backprop};
   Repair<typename Tile::Element> repair(results.original, results.filter_backprop);
   const void* kernel = KernelOf<id>(finish);
-  int64_t blocks;
-  const Status status = CountResidentBlocks<Tile>(kernel, &blocks);
+  Status status =
+      Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes), kName);
   if (!status.ok()) return status;
+  int64_t blocks = arguments.items;
   cudaLaunchAttribute attribute = {};
   if (finish == Finish::kCluster) {
     // A block's sums take the place of its stages, so that it cannot go on to another item.
-    blocks = arguments.items;
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim = {static_cast<unsigned>(slice_count), 1, 1};
   } else {
     // No cluster of one block: so launched, 3x3 layers took 1.4 times as long on an H100.
-    blocks = std::min<int64_t>(blocks, arguments.items);
+    int64_t resident;
+    status = CountResidentBlocks<Tile>(kernel, &resident);
+    if (!status.ok()) return status;
+    blocks = std::min(blocks, resident);
     attribute.id = cudaLaunchAttributeCooperative;
     attribute.val.cooperative = finish == Finish::kSlices && results.filter_backprop != nullptr;
   }

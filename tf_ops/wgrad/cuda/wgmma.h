@@ -24,6 +24,20 @@ inline constexpr int64_t kMostBlocksOfCluster = 8;  // that every device takes
 // Whether the blocks that have the slices of a tile can form a cluster.
 inline bool CanFormClusters(int64_t slice_count) { return slice_count > 1 && slice_count <= kMostBlocksOfCluster; }
 
+// What becomes of a block's sums.
+enum class Finish {
+  kRound,    // the filter gradient, of the only slice
+  kCluster,  // the filter gradient, which the blocks of a cluster add up, each with one slice of the same tile
+  kSlices,   // slices in device memory, which all blocks add up at the end if there is a filter gradient to write
+};
+
+// `writes_result`: there is a filter gradient to write, not only slices.
+inline Finish FinishOf(bool writes_result, int64_t slice_count, bool in_clusters) {
+  if (!writes_result) return Finish::kSlices;
+  if (slice_count == 1) return Finish::kRound;
+  return in_clusters && CanFormClusters(slice_count) ? Finish::kCluster : Finish::kSlices;
+}
+
 WGRAD_HOST_DEVICE int64_t RowPanels(const Problem& p) {
   return p.filter_height * p.filter_width * CeilDiv(p.filter_channels, kPanel);
 }

@@ -39,13 +39,6 @@ struct Tile {
   static_assert(kBlocks * (kSharedBytes + 1024) <= 228 << 10, "each block takes 1024 bytes more of the 228 KiB");
 };
 
-// What becomes of a block's sums.
-enum class Finish {
-  kRound,    // the filter gradient, of the only slice
-  kCluster,  // the filter gradient, which the blocks of a cluster add up, each with one slice of the same tile
-  kSlices,   // slices in device memory, which all blocks add up at the end if there is a filter gradient to write
-};
-
 struct Arguments {
   cutlass::FastDivmod out_width, out_height;
   int depth, slice_depth, slice_count;  // steps in all and in a slice; slices
