@@ -128,7 +128,7 @@ void TestManyTilesLeaveTheOthersTheirTurns() {
 void TestTheChoiceStays() {
   const Problem p = Small();
   const Tensors tensors = TensorsOf(p);
-  for (int i = 0; i < 30; ++i) Compute(p, DefaultSettings(), tensors);
+  for (int i = 0; i < 100; ++i) Compute(p, DefaultSettings(), tensors);  // more than all candidates' samples
   const std::string chosen = Compute(p, DefaultSettings(), tensors).ran;
   for (int i = 0; i < 10; ++i) CHECK_EQ(Compute(p, DefaultSettings(), tensors).ran, chosen);
 }

@@ -57,7 +57,9 @@ void TestMathFollowsTypeDeviceAndOptions() {
   CHECK_TRUE(math(DataType::kBFloat16, kH100, {}) == Math::kWgmma);
   CHECK_TRUE(math(DataType::kBFloat16, {100, 148}, {}) == Math::kTensorCore);
   CHECK_TRUE(math(DataType::kFloat32, kA100, {}) == Math::kTf32);
+  CHECK_TRUE(math(DataType::kFloat32, kH100, {}) == Math::kWgmmaTf32);
   CHECK_TRUE(math(DataType::kFloat32, kA100, no_tf32) == Math::kSimt);
+  CHECK_TRUE(math(DataType::kFloat32, kH100, no_tf32) == Math::kSimt);
   CHECK_TRUE(math(DataType::kFloat32, kTuring, {}) == Math::kSimt);
   CHECK_TRUE(math(DataType::kFloat64, kA100, {}) == Math::kDmma);
   CHECK_TRUE(math(DataType::kFloat64, kTuring, {}) == Math::kSimt);
@@ -361,9 +363,9 @@ void TestInvariants() {
       CHECK_LE(instance.min_compute_capability, device.compute_capability);
       CHECK_EQ(SeenBy(plan, p).in_channels / p.groups % instance.alignment, 0);
       CHECK_EQ(p.out_channels / p.groups % instance.alignment, 0);
-      CHECK_TRUE(options.allow_tf32 || instance.math != Math::kTf32);
+      CHECK_TRUE(options.allow_tf32 || !RoundsToTf32(instance));
       // Rounding to tf32 may also overflow.
-      CHECK_EQ(plan.repair, ReadsPadding(p) || instance.math == Math::kTf32);
+      CHECK_EQ(plan.repair, ReadsPadding(p) || RoundsToTf32(instance));
       // CUTLASS multiplies the elements before a tile by the bits of one in 32 bits.
       CHECK_TRUE(UsesWgmma(plan) || (plan.slices * instance.tile_k + 1) * p.out_channels * ElementSize(p.dtype) * 8 <=
                                         std::numeric_limits<int32_t>::max());

@@ -21,7 +21,7 @@ LIBRARY_NAME = "libwgrad_cuda.so"
 # What has code for one architecture alone, and is called on no other.
 _ARCHITECTURE_OF = {"wgmma.cu.cc": "-gencode=arch=compute_90a,code=sm_90a"}
 # ptxas's remark that it lets each of Hopper's products wait for the one before: a third of the speed is lost.
-_SERIALIZED = "C7510"
+_SERIALIZED = "wgmma.mma_async instructions are serialized"
 _LIBRARIES = ("-ldl", "-lpthread", "-lrt")
 
 Allocate = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_int64)

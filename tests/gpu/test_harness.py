@@ -279,7 +279,7 @@ def test_products_that_wait_for_one_another_are_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     nvcc = _install_toolkit(monkeypatch, tmp_path)
-    remark = "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async instructions are serialized"
+    remark = "ptxas info    : (C7512) Potential Performance Loss: wgmma.mma_async instructions are serialized due to"
     nvcc.write_text(nvcc.read_text().replace("exit 0", f'echo "{remark}" >&2'))
     for _ in range(2):
         with pytest.raises(engine.EngineError, match="are serialized"):

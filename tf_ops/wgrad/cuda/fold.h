@@ -8,15 +8,17 @@
 #include "tf_ops/wgrad/cuda/instances.h"
 #include "tf_ops/wgrad/cuda/launch.h"
 #include "tf_ops/wgrad/cuda/pack.h"
-#include "tf_ops/wgrad/cuda/wgmma.h"
 
 namespace wgrad::cuda::fold {
 
-// Whether it makes wide loads possible, and the taps of a row are few enough to share what the wgmma kernel gathers.
+// Elements that the taps of a row may fill: they share what one instruction of Hopper's multiplies.
+inline constexpr int64_t kMostElements = 64;
+
+// Whether it makes wide loads possible, and the taps of a row are few enough.
 inline bool Applies(const Problem& p, const Instance& instance) {
   return instance.alignment * ElementSize(p.dtype) == 16 && p.filter_channels % instance.alignment != 0 &&
          p.groups == 1 && p.filter_width > 1 && p.dilation_width == 1 &&
-         p.filter_width * p.filter_channels <= wgmma::kPanel &&
+         p.filter_width * p.filter_channels <= kMostElements &&
          2 * p.filter_width * p.filter_channels >= instance.alignment;  // a pixel of the copy is not mostly zeros
 }
 
@@ -26,7 +28,7 @@ inline Problem Seen(const Problem& p, const Instance& instance) {
   Problem folded = p;
   const int64_t taps = p.filter_width * p.filter_channels;
   folded.in_channels = RoundUp(taps, instance.alignment);
-  folded.filter_channels = instance.math == Math::kWgmma ? taps : folded.in_channels;
+  folded.filter_channels = IsWgmma(instance) ? taps : folded.in_channels;
   folded.in_width = p.out_width;
   folded.filter_width = folded.stride_width = 1;
   folded.pad_left = 0;

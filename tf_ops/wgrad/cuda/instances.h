@@ -10,6 +10,7 @@ namespace wgrad::cuda {
 
 enum class Math : int32_t {
   kWgmma,       // half and bfloat16 products, float32 sums, by Hopper's asynchronous tensor cores
+  kWgmmaTf32,   // float32 operands rounded to 10 bits of fraction, float32 sums, by the same
   kTensorCore,  // half and bfloat16 products, float32 sums
   kTf32,        // float32 operands rounded to 10 bits of fraction, float32 sums
   kDmma,        // float64 on tensor cores, IEEE arithmetic
@@ -53,19 +54,25 @@ struct Instance {
   X(F64SimtTile64x64, kFloat64, kSimt, 1, 64, 64, 8, 50)
 
 // The kernel of wgmma.cu.cc.
-#define WGRAD_CUDA_WGMMA_INSTANCES(X)                             \
-  X(F16WgmmaTile256x128, kFloat16, kWgmma, 8, 256, 128, 64, 90)   \
-  X(F16WgmmaTile128x256, kFloat16, kWgmma, 8, 128, 256, 64, 90)   \
-  X(F16WgmmaTile128x192, kFloat16, kWgmma, 8, 128, 192, 64, 90)   \
-  X(F16WgmmaTile128x128, kFloat16, kWgmma, 8, 128, 128, 64, 90)   \
-  X(F16WgmmaTile64x128, kFloat16, kWgmma, 8, 64, 128, 64, 90)     \
-  X(F16WgmmaTile64x64, kFloat16, kWgmma, 8, 64, 64, 64, 90)       \
-  X(BF16WgmmaTile256x128, kBFloat16, kWgmma, 8, 256, 128, 64, 90) \
-  X(BF16WgmmaTile128x256, kBFloat16, kWgmma, 8, 128, 256, 64, 90) \
-  X(BF16WgmmaTile128x192, kBFloat16, kWgmma, 8, 128, 192, 64, 90) \
-  X(BF16WgmmaTile128x128, kBFloat16, kWgmma, 8, 128, 128, 64, 90) \
-  X(BF16WgmmaTile64x128, kBFloat16, kWgmma, 8, 64, 128, 64, 90)   \
-  X(BF16WgmmaTile64x64, kBFloat16, kWgmma, 8, 64, 64, 64, 90)
+#define WGRAD_CUDA_WGMMA_INSTANCES(X)                                \
+  X(F16WgmmaTile256x128, kFloat16, kWgmma, 8, 256, 128, 64, 90)      \
+  X(F16WgmmaTile128x256, kFloat16, kWgmma, 8, 128, 256, 64, 90)      \
+  X(F16WgmmaTile128x192, kFloat16, kWgmma, 8, 128, 192, 64, 90)      \
+  X(F16WgmmaTile128x128, kFloat16, kWgmma, 8, 128, 128, 64, 90)      \
+  X(F16WgmmaTile64x128, kFloat16, kWgmma, 8, 64, 128, 64, 90)        \
+  X(F16WgmmaTile64x64, kFloat16, kWgmma, 8, 64, 64, 64, 90)          \
+  X(BF16WgmmaTile256x128, kBFloat16, kWgmma, 8, 256, 128, 64, 90)    \
+  X(BF16WgmmaTile128x256, kBFloat16, kWgmma, 8, 128, 256, 64, 90)    \
+  X(BF16WgmmaTile128x192, kBFloat16, kWgmma, 8, 128, 192, 64, 90)    \
+  X(BF16WgmmaTile128x128, kBFloat16, kWgmma, 8, 128, 128, 64, 90)    \
+  X(BF16WgmmaTile64x128, kBFloat16, kWgmma, 8, 64, 128, 64, 90)      \
+  X(BF16WgmmaTile64x64, kBFloat16, kWgmma, 8, 64, 64, 64, 90)        \
+  X(Tf32WgmmaTile128x256, kFloat32, kWgmmaTf32, 4, 128, 256, 32, 90) \
+  X(Tf32WgmmaTile128x192, kFloat32, kWgmmaTf32, 4, 128, 192, 32, 90) \
+  X(Tf32WgmmaTile128x128, kFloat32, kWgmmaTf32, 4, 128, 128, 32, 90) \
+  X(Tf32WgmmaTile64x192, kFloat32, kWgmmaTf32, 4, 64, 192, 32, 90)   \
+  X(Tf32WgmmaTile64x128, kFloat32, kWgmmaTf32, 4, 64, 128, 32, 90)   \
+  X(Tf32WgmmaTile64x64, kFloat32, kWgmmaTf32, 4, 64, 64, 32, 90)
 
 #define WGRAD_CUDA_INSTANCES(X) \
   WGRAD_CUDA_WGMMA_INSTANCES(X) \
@@ -83,6 +90,14 @@ enum class InstanceId : int32_t {
   WGRAD_CUDA_INSTANCES(WGRAD_ID)
 #undef WGRAD_ID
 };
+
+inline constexpr bool IsWgmma(const Instance& instance) {
+  return instance.math == Math::kWgmma || instance.math == Math::kWgmmaTf32;
+}
+
+inline constexpr bool RoundsToTf32(const Instance& instance) {
+  return instance.math == Math::kWgmmaTf32 || instance.math == Math::kTf32;
+}
 
 inline constexpr const Instance& Get(InstanceId id) { return kInstances[static_cast<int>(id)]; }
 

@@ -49,7 +49,7 @@ bool CoordinatesFit(const Problem& p, int64_t rows_past_end) {
 // As many as the grid has room for, and the offsets of their first tiles in dY: CUTLASS computes these in bits, with
 // 32-bit integers.
 int64_t MostSlices(const Problem& p, const Instance& instance) {
-  if (instance.math == Math::kWgmma) return kMaxSlices;
+  if (IsWgmma(instance)) return kMaxSlices;
   constexpr int64_t kOffsetBits = std::numeric_limits<int32_t>::max();
   const int64_t pixels = kOffsetBits / (8 * ElementSize(p.dtype) * p.out_channels) - 1;  // all channels of one besides
   return std::min(kMaxSlices, pixels / instance.tile_k);
@@ -60,6 +60,7 @@ double Rate(Math math, DataType dtype) {
   switch (math) {
     case Math::kWgmma:
       return 2048;
+    case Math::kWgmmaTf32:
     case Math::kTensorCore:
       return 1024;
     case Math::kTf32:
@@ -73,13 +74,12 @@ double Rate(Math math, DataType dtype) {
 }
 
 // CUTLASS's kernels are launched once for each group, wgmma's once.
-bool LaunchedByGroup(const Instance& instance) { return instance.math != Math::kWgmma; }
+bool LaunchedByGroup(const Instance& instance) { return !IsWgmma(instance); }
 
 // Tiles of a launch, of one slice.
 int64_t TilesOf(const Problem& p, const Instance& instance) {
-  const int64_t row_tiles = instance.math == Math::kWgmma
-                                ? CeilDiv(wgmma::RowPanels(p), instance.tile_n / wgmma::kPanel)
-                                : CeilDiv(FilterRows(p), instance.tile_n);
+  const int64_t row_tiles = IsWgmma(instance) ? CeilDiv(wgmma::RowPanels(p), instance.tile_n / wgmma::PanelOf(p.dtype))
+                                              : CeilDiv(FilterRows(p), instance.tile_n);
   return (LaunchedByGroup(instance) ? 1 : p.groups) * CeilDiv(GroupOutChannels(p), instance.tile_m) * row_tiles;
 }
 
@@ -101,22 +101,23 @@ int64_t BlocksAtOnce(const Split& split, const Device& device) {
 
 // What the model below takes a kind of kernels to cost. Hopper's numbers are fitted to 1,680 times of ResNet-50's
 // layers in half on an H100: the plan of a layer that they like best takes 6 % longer than the fastest, in the mean,
-// and the fastest of the eight that they like best 0.6 %.
+// and the fastest of the eight that they like best 0.6 %. In tf32, to which they are not fitted, it is 2.5 and 0.5 %.
 struct Costs {
   double block_start;      // cycles to fill the pipeline and to write the tile out
   double sum_start;        // cycles until the sum of the slices begins
   double bytes_per_cycle;  // of slices, for each multiprocessor
 };
 
-Costs CostsOf(Math math) { return math == Math::kWgmma ? Costs{2900, 3600, 11} : Costs{1500, 0, 10}; }
+Costs CostsOf(const Instance& instance) { return IsWgmma(instance) ? Costs{2900, 3600, 11} : Costs{1500, 0, 10}; }
 
 // Cycles in which a block multiplies the pixels of one step.
 double StepCycles(const Instance& instance) {
   const auto rows = static_cast<double>(instance.tile_n), channels = static_cast<double>(instance.tile_m);
   const double products = rows * channels * instance.tile_k / Rate(instance.math, instance.dtype);
-  if (instance.math == Math::kWgmma) {
+  if (IsWgmma(instance)) {
     constexpr double kLoadedBytesPerCycle = 49;
-    return std::max(0.7 * products, (rows + channels) * instance.tile_k * 2 / kLoadedBytesPerCycle);
+    const auto bytes = (rows + channels) * static_cast<double>(instance.tile_k * ElementSize(instance.dtype));
+    return std::max(0.7 * products, bytes / kLoadedBytesPerCycle);
   }
   // A tile of side s loads 2 s values for s^2 products, so small ones wait for shared memory.
   const double side = rows * channels / (rows + channels);
@@ -128,13 +129,13 @@ double StepCycles(const Instance& instance) {
 // Cycles that a round takes by a simple model; it ranks tiles and splits, and predicts no time.
 double Cycles(const Problem& p, const Instance& instance, const Split& split, const Device& device) {
   constexpr double kExchangedBytesPerCycle = 9;  // within a cluster, for each block
-  const Costs costs = CostsOf(instance.math);
+  const Costs costs = CostsOf(instance);
   const int64_t depth = CeilDiv(CeilDiv(split.images * p.out_height * p.out_width, instance.tile_k), split.slices);
   double block = static_cast<double>(depth) * StepCycles(instance) + costs.block_start;
   double sum = 0;
   if (split.in_clusters) {
     block += static_cast<double>(instance.tile_m * instance.tile_n * SumBytes(p.dtype)) / kExchangedBytesPerCycle;
-  } else if (instance.math != Math::kWgmma || split.slices > 1) {  // CUTLASS's slice, too, goes through memory
+  } else if (!IsWgmma(instance) || split.slices > 1) {  // CUTLASS's slice, too, goes through memory
     sum = costs.sum_start + 2.0 * static_cast<double>(split.slices * FilterElements(p) * SumBytes(p.dtype)) /
                                 (costs.bytes_per_cycle * device.multiprocessors);
   }
@@ -165,7 +166,7 @@ std::string WhyNotWgmma(const Problem& p, const Device& device) {
 std::string WhyNot(const Problem& problem, const Instance& instance, const Device& device, const Options& options) {
   const Problem p = fold::Seen(problem, instance);
   std::ostringstream reason;
-  const std::string why_not_wgmma = instance.math == Math::kWgmma ? WhyNotWgmma(p, device) : "";
+  const std::string why_not_wgmma = IsWgmma(instance) ? WhyNotWgmma(p, device) : "";
   const int64_t row_tiles = CeilDiv(FilterRows(p), instance.tile_n);
   const int64_t image_slices = CeilDiv(p.out_height * p.out_width, MaxChainPixels(instance.math, p.dtype));
   const int64_t alignment_bytes = instance.alignment * ElementSize(p.dtype);
@@ -174,12 +175,12 @@ std::string WhyNot(const Problem& problem, const Instance& instance, const Devic
            << device.compute_capability / 10.0;
   } else if (!why_not_wgmma.empty()) {
     reason << why_not_wgmma;
-  } else if (instance.math == Math::kTf32 && !options.allow_tf32) {
+  } else if (RoundsToTf32(instance) && !options.allow_tf32) {
     reason << "tf32 is switched off";
   } else if (p.in_channels / p.groups % instance.alignment != 0 || GroupOutChannels(p) % instance.alignment != 0) {
     reason << "needs channels in multiples of " << instance.alignment << ", a group has " << problem.filter_channels
            << " in and " << GroupOutChannels(p) << " out";
-  } else if ((p.layout == Layout::kNHWC || instance.math == Math::kWgmma) &&
+  } else if ((p.layout == Layout::kNHWC || IsWgmma(instance)) &&
              options.pointer_alignment % alignment_bytes != 0) {  // NCHW tensors are copied, the result is not
     reason << "needs tensors aligned to " << alignment_bytes << " bytes, got " << options.pointer_alignment;
   } else if (LargestImageBytes(p) > kTensorBytes) {
@@ -223,7 +224,7 @@ std::vector<Split> BestSplits(const Problem& problem, const Instance& instance, 
   for (int64_t waves = 1; waves <= 4; ++waves) {
     counts.insert(std::clamp(waves * device.multiprocessors / tiles, least, most));
   }
-  if (instance.math == Math::kWgmma) {
+  if (IsWgmma(instance)) {
     for (int64_t slices = 2; slices <= wgmma::kMostBlocksOfCluster; ++slices) {
       counts.insert(std::clamp(slices, least, most));
     }
@@ -233,7 +234,7 @@ std::vector<Split> BestSplits(const Problem& problem, const Instance& instance, 
   for (const int64_t slices : counts) {
     for (const bool in_clusters : {false, true}) {
       // Slices of a round that is not the only one are added up by another kernel.
-      const bool can = instance.math == Math::kWgmma && wgmma::CanFormClusters(slices) && images == p.batch;
+      const bool can = IsWgmma(instance) && wgmma::CanFormClusters(slices) && images == p.batch;
       if (in_clusters && !can) continue;
       Split split = {slices, images, in_clusters, 0};
       split.cycles = rounds * Cycles(p, instance, split, device);
@@ -250,7 +251,7 @@ bool Dominates(const Problem& p, const Instance& a, const Instance& b) {
   // To fold X may take longer than to load 8 bytes at once.
   if (fold::Applies(p, a) && b.alignment * ElementSize(b.dtype) == 8) return false;
   // Few channels leave most of a panel empty.
-  if (a.math == Math::kWgmma && a.alignment == b.alignment && 2 * p.filter_channels < wgmma::kPanel) return false;
+  if (IsWgmma(a) && a.alignment == b.alignment && 2 * p.filter_channels < wgmma::PanelOf(p.dtype)) return false;
   if (a.math != b.math) return Rate(a.math, a.dtype) > Rate(b.math, b.dtype);
   if (a.alignment != b.alignment) return a.alignment > b.alignment;
   // Newer devices have better kernels of the same tile.
@@ -286,7 +287,7 @@ std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, cons
       plan.images_per_round = split.images;
       plan.in_clusters = split.in_clusters;
       // Rounding to tf32 takes the largest float32 numbers to infinity.
-      plan.repair = ReadsPadding(p) || Get(id).math == Math::kTf32;
+      plan.repair = ReadsPadding(p) || RoundsToTf32(Get(id));
       plan.reason = std::to_string(static_cast<int64_t>(split.cycles)) + " model cycles";
       ranked.emplace_back(std::move(plan), split.cycles);
     }
@@ -358,7 +359,7 @@ int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
 // allowed. Tensor cores truncate where they add, which loses about n / 16 * 2^-25: for 16384 that is 3e-5, against the
 // 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192 stay under 4e-15.
 int64_t MaxChainPixels(Math math, DataType dtype) {
-  if (math == Math::kWgmma || math == Math::kTensorCore || math == Math::kTf32) return 16384;
+  if (math != Math::kDmma && math != Math::kSimt) return 16384;
   return dtype == DataType::kFloat64 ? 8192 : 2048;
 }
 
@@ -400,9 +401,7 @@ std::vector<Plan> MakePlans(const Problem& p, const Device& device, const Option
   return plans;
 }
 
-bool UsesWgmma(const Plan& plan) {
-  return plan.method == Method::kImplicitGemm && Get(plan.instance).math == Math::kWgmma;
-}
+bool UsesWgmma(const Plan& plan) { return plan.method == Method::kImplicitGemm && IsWgmma(Get(plan.instance)); }
 
 bool WritesResult(const Problem& p, const Plan& plan) { return UsesWgmma(plan) && plan.images_per_round >= p.batch; }
 

@@ -27,8 +27,16 @@ inline const Driver& GetDriver() {
   return driver;
 }
 
+// Of TFLOAT32 the accelerator rounds float32 to tf32 on the way.
 inline CUtensorMapDataType TypeOf(DataType dtype) {
-  return dtype == DataType::kFloat16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  switch (dtype) {
+    case DataType::kFloat16:
+      return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    case DataType::kBFloat16:
+      return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    default:
+      return CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+  }
 }
 
 // What the first window's corner is to a dimension's first element, and the last window's to its last.
@@ -40,10 +48,11 @@ inline Corners CornersOf(int64_t in, int64_t out, int64_t stride, int64_t pad) {
   return {static_cast<int>(-pad), static_cast<int>((out - 1) * stride - pad - (in - 1))};
 }
 
-inline bool MapInput(const Problem& p, const void* input, CUtensorMap* map) {
+// Both map panels of `pixels`.
+inline bool MapInput(const Problem& p, const void* input, int pixels, CUtensorMap* map) {
   const auto unsign = [](int64_t value) { return static_cast<cuuint64_t>(value); };
   const cuuint64_t sizes[] = {unsign(p.in_channels), unsign(p.in_width), unsign(p.in_height), unsign(p.batch)};
-  const cuuint64_t pixel = 2 * sizes[0];
+  const cuuint64_t pixel = unsign(ElementSize(p.dtype)) * sizes[0];
   const cuuint64_t strides[] = {pixel, pixel * sizes[1], pixel * sizes[1] * sizes[2]};
   const Corners w = CornersOf(p.in_width, p.out_width, p.stride_width, p.pad_left);
   const Corners h = CornersOf(p.in_height, p.out_height, p.stride_height, p.pad_top);
@@ -51,15 +60,16 @@ inline bool MapInput(const Problem& p, const void* input, CUtensorMap* map) {
   const int upper[] = {w.upper, h.upper};
   const cuuint32_t steps[] = {1, static_cast<cuuint32_t>(p.stride_width), static_cast<cuuint32_t>(p.stride_height), 1};
   return GetDriver().encode_im2col(map, TypeOf(p.dtype), 4, const_cast<void*>(input), sizes, strides, lower, upper,
-                                   kPanel, kPixels, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                   static_cast<cuuint32_t>(PanelOf(p.dtype)), pixels, steps,
+                                   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                                    CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-inline bool MapOutBackprop(const Problem& p, const void* out_backprop, CUtensorMap* map) {
+inline bool MapOutBackprop(const Problem& p, const void* out_backprop, int pixels, CUtensorMap* map) {
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(p.out_channels), static_cast<cuuint64_t>(Pixels(p))};
-  const cuuint64_t strides[] = {2 * sizes[0]};
-  const cuuint32_t box[] = {kPanel, kPixels};
+  const cuuint64_t strides[] = {static_cast<cuuint64_t>(ElementSize(p.dtype)) * sizes[0]};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(PanelOf(p.dtype)), static_cast<cuuint32_t>(pixels)};
   const cuuint32_t steps[] = {1, 1};
   return GetDriver().encode_tiled(map, TypeOf(p.dtype), 2, const_cast<void*>(out_backprop), sizes, strides, box, steps,
                                   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cutlass/arch/reg_reconfig.h"
 #include "tf_ops/wgrad/cuda/error.h"
 #include "tf_ops/wgrad/cuda/tensor_map.h"
 #include "tf_ops/wgrad/cuda/wgmma_block.h"
@@ -12,6 +13,22 @@
 
 namespace wgrad::cuda::wgmma {
 namespace {
+
+// Registers of a thread, of 384: its own; and once those that do not multiply have lent to those that do.
+inline constexpr int kOwn = 168, kLeft = 104, kBorrowed = 200;
+
+// The instruction is for all warps of a warpgroup at once, and they must have met since the last one.
+template <typename Tile>
+__device__ void ReturnRegisters(int warpgroup) {
+  __syncwarp();
+  if constexpr (!Tile::kLendsRegisters) return;
+  cutlass::arch::NamedBarrier::sync(kWarpgroup, 1 + warpgroup);
+  if (warpgroup < Tile::kWarpgroups) {
+    cutlass::arch::warpgroup_reg_dealloc<kOwn>();
+  } else {
+    cutlass::arch::warpgroup_reg_alloc<kOwn>();
+  }
+}
 
 template <InstanceId id, Finish finish>
 __global__ void __launch_bounds__(Tile<id>::kThreads, Tile<id>::kBlocks)
@@ -23,10 +40,12 @@ __global__ void __launch_bounds__(Tile<id>::kThreads, Tile<id>::kBlocks)
   char* shared = unaligned + (address - cute::cast_smem_ptr_to_uint(unaligned));
   auto* full = reinterpret_cast<FullBarrier*>(shared + Tile::kStages * Tile::kStageBytes);
   auto* empty = reinterpret_cast<EmptyBarrier*>(full + Tile::kStages);
+  EmptyBarrier* transposed = empty + Tile::kStages;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Tile::kStages; ++stage) {
       full[stage].init(1);
-      empty[stage].init(Tile::kWarpgroups);
+      empty[stage].init(Tile::kTransposes ? Tile::kWarpgroups * 4 : Tile::kWarpgroups);
+      if constexpr (Tile::kTransposes) transposed[stage].init(Tile::kTransposers);
     }
     cutlass::arch::fence_barrier_init();
     cute::prefetch_tma_descriptor(&input);
@@ -34,16 +53,22 @@ __global__ void __launch_bounds__(Tile<id>::kThreads, Tile<id>::kBlocks)
   }
   __syncthreads();
   const Cluster<Tile> cluster = {reinterpret_cast<float4*>(shared)};
-  const Block<Tile, finish> block = {a, address, full, empty, cluster};
+  const Block<Tile, finish> block = {a, shared, address, full, transposed, empty, cluster};
   // Of the same number in all lanes, and of an elected thread, the compiler knows that one thread issues the loads.
   // Otherwise it puts a loop over the lanes around each of them.
   const int warpgroup = __shfl_sync(~0u, threadIdx.x / kWarpgroup, 0);
   if (warpgroup < Tile::kWarpgroups) {
+    if constexpr (Tile::kLendsRegisters) cutlass::arch::warpgroup_reg_alloc<kBorrowed>();
     block.MultiplyAndStore(warpgroup, repair);
-  } else if (cute::elect_one_sync()) {
-    block.Load(input, out_backprop, shared);
+  } else {
+    if constexpr (Tile::kLendsRegisters) cutlass::arch::warpgroup_reg_dealloc<kLeft>();
+    const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0) - 4 * Tile::kWarpgroups;
+    if constexpr (Tile::kTransposes) {
+      if (warp < Tile::kTransposers) block.Transpose(warp);
+    }
+    if (warp == Tile::kTransposers && cute::elect_one_sync()) block.Load(input, out_backprop);
   }
-  __syncwarp();
+  ReturnRegisters<Tile>(warpgroup);
   if constexpr (finish == Finish::kCluster) {
     cluster.SumAndStore(a, warpgroup, repair);
   } else if (finish == Finish::kSlices && a.filter_backprop != nullptr) {
@@ -91,14 +116,15 @@ Status LaunchTile(const Problem& p, const void* input, const void* out_backprop,
     return Status(Code::kInternal, std::string(kName) + ": the driver has no tensor maps");
   }
   CUtensorMap input_map, out_backprop_map;
-  if (!MapInput(p, input, &input_map) || !MapOutBackprop(p, out_backprop, &out_backprop_map)) {
+  if (!MapInput(p, input, Tile::kPixels, &input_map) ||
+      !MapOutBackprop(p, out_backprop, Tile::kPixels, &out_backprop_map)) {
     return Status(Code::kInternal, std::string(kName) + ": the driver refuses a tensor map");
   }
   const auto narrow = [](int64_t value) { return static_cast<int>(value); };
   const int64_t group_out_channels = p.out_channels / p.groups;
   const int64_t row_tiles = CeilDiv(RowPanels(p), Tile::kRowPanels);
   const int64_t channel_tiles = CeilDiv(group_out_channels, Tile::kChannels);
-  const int64_t depth = CeilDiv(Pixels(p), kPixels);
+  const int64_t depth = CeilDiv(Pixels(p), Tile::kPixels);
   const Finish finish = FinishOf(results.filter_backprop != nullptr, slice_count, results.in_clusters);
   Arguments arguments = {cutlass::FastDivmod(narrow(p.out_width)),
                          cutlass::FastDivmod(narrow(p.out_height)),
@@ -109,7 +135,7 @@ Status LaunchTile(const Problem& p, const void* input, const void* out_backprop,
                          finish == Finish::kCluster ? narrow(slice_count) : 1,
                          narrow(row_tiles),
                          narrow(RowPanels(p)),
-                         narrow(CeilDiv(p.filter_channels, kPanel)),
+                         narrow(CeilDiv(p.filter_channels, Tile::kPanel)),
                          narrow(p.filter_width),
                          narrow(p.filter_channels),
                          narrow(p.groups),

@@ -1,9 +1,10 @@
 // The filter gradient by Hopper's asynchronous tensor cores: its limits, and its launch.
 //
-// A tile of the product has `tile_n` filter rows and `tile_m` out channels, both in panels of 64. A panel of filter
-// rows is 64 channels of one tap, which the tensor memory accelerator gathers from X (im2col mode), zeros for the
-// padding included. Every operand lies in shared memory as [pixels][64 elements], swizzled, and is multiplied from
-// there.
+// A tile of the product has `tile_n` filter rows and `tile_m` out channels, both in panels of 128 bytes: 64 elements,
+// or 32 of float32. A panel of filter rows is as many channels of one tap, which the tensor memory accelerator gathers
+// from X (im2col mode), zeros for the padding included. Every panel lies in shared memory as [pixels][128 bytes],
+// swizzled. Half and bfloat16 are multiplied from there. Of tf32 operands the instruction wants those from shared
+// memory with pixels side by side: a panel of dY is transposed in its place first, and one of X goes through registers.
 #ifndef TF_OPS_WGRAD_CUDA_WGMMA_H_
 #define TF_OPS_WGRAD_CUDA_WGMMA_H_
 
@@ -11,12 +12,12 @@
 #include "tf_ops/wgrad/cuda/instances.h"
 #include "tf_ops/wgrad/cuda/kernels.h"
 #include "tf_ops/wgrad/cuda/stream.h"
+#include "tf_ops/wgrad/cuda/wgmma_layout.h"
 #include "tf_ops/wgrad/problem.h"
 #include "tf_ops/wgrad/status.h"
 
 namespace wgrad::cuda::wgmma {
 
-inline constexpr int kPanel = 64;              // elements: the 128 bytes of a swizzled row
 inline constexpr int kComputeCapability = 90;  // of sm_90a, whose code no other device runs
 
 inline constexpr int64_t kMostBlocksOfCluster = 8;  // that every device takes
@@ -38,8 +39,11 @@ inline Finish FinishOf(bool writes_result, int64_t slice_count, bool in_clusters
   return in_clusters && CanFormClusters(slice_count) ? Finish::kCluster : Finish::kSlices;
 }
 
-WGRAD_HOST_DEVICE int64_t RowPanels(const Problem& p) {
-  return p.filter_height * p.filter_width * CeilDiv(p.filter_channels, kPanel);
+// Elements side by side in a panel.
+inline int64_t PanelOf(DataType dtype) { return kPanelRowBytes / ElementSize(dtype); }
+
+inline int64_t RowPanels(const Problem& p) {
+  return p.filter_height * p.filter_width * CeilDiv(p.filter_channels, PanelOf(p.dtype));
 }
 
 // What the kernel writes: the filter gradient; or, where that is null, `slices`, [slices][filter rows][out channels] in

@@ -12,28 +12,59 @@
 
 namespace wgrad::cuda::wgmma {
 
-inline constexpr int kPixels = 64;  // of a step: the depth of a stage in shared memory
-inline constexpr int kPanelBytes = kPixels * kPanel * 2;
 inline constexpr int kWarpgroup = 128;  // threads
+inline constexpr int kBand = 64;        // filter rows that one instruction multiplies
+
+template <DataType dtype>
+struct ElementOf;
+template <>
+struct ElementOf<DataType::kFloat16> {
+  using Type = Half;
+};
+template <>
+struct ElementOf<DataType::kBFloat16> {
+  using Type = BFloat16;
+};
+template <>
+struct ElementOf<DataType::kFloat32> {
+  using Type = float;
+};
 
 template <InstanceId id>
 struct Tile {
   static constexpr Instance kInstance = Get(id);
-  using Element = std::conditional_t<kInstance.dtype == DataType::kFloat16, Half, BFloat16>;
+  using Element = typename ElementOf<kInstance.dtype>::Type;
+  static constexpr bool kTransposes = kInstance.dtype == DataType::kFloat32;  // dY, in shared memory
+  static constexpr int kPixels = kInstance.tile_k;  // of a step: the depth of a stage in shared memory
+  static constexpr int kPanel = kPanelRowBytes / sizeof(Element);
+  static constexpr int kPanelBytes = kPixels * kPanelRowBytes;
   static constexpr int kChannels = kInstance.tile_m;
+  static constexpr int kChannelPanels = kChannels / kPanel;
   static constexpr int kRowPanels = kInstance.tile_n / kPanel;
-  static constexpr int kPanels = kRowPanels + kChannels / kPanel;
-  static constexpr int kWarpgroups = kRowPanels == 3 ? 3 : std::min(2, kRowPanels);
-  static constexpr int kPanelsEach = kRowPanels / kWarpgroups;
-  static constexpr int kSums = kPanelsEach * kChannels / 2;  // of a thread
+  static constexpr int kPanels = kRowPanels + kChannelPanels;
+  static constexpr int kBandPanels = kBand / kPanel;
+  static constexpr int kBands = kInstance.tile_n / kBand;
+  static constexpr int kMostWarpgroups = kTransposes && kChannels == 64 ? 1 : 2;
+  static constexpr int kWarpgroups = kBands == 3 ? 3 : std::min(kMostWarpgroups, kBands);  // that multiply
+  static constexpr int kBandsEach = kBands / kWarpgroups;
+  static constexpr int kSums = kBandsEach * kChannels / 2;  // of a thread
   static constexpr int kStrips = kSums / 8;
-  static constexpr int kThreads = kWarpgroups * kWarpgroup + 32;
+  // 128 sums and the rows on their way take more registers than 384 threads have each: those that do not multiply lend
+  // some of theirs.
+  static constexpr bool kLendsRegisters = kTransposes && kSums == 128;
+  // Warps: one for each panel of dY, where there is room for them and for the one that loads, or else two. On an H100,
+  // four instead of two made the tile of 128 x 128 faster by a tenth.
+  static constexpr int kMostWarps = kLendsRegisters ? 12 : 16;
+  static constexpr bool kOneForEach = 4 * kWarpgroups + kChannelPanels + 1 <= kMostWarps;
+  static constexpr int kTransposers = !kTransposes ? 0 : kOneForEach ? kChannelPanels : 2;
+  static constexpr int kThreads = kLendsRegisters ? 32 * kMostWarps : 32 * (4 * kWarpgroups + kTransposers + 1);
   // Two blocks share a multiprocessor where their sums leave room: one loads its first pixels, or stores, while the
-  // other multiplies.
-  static constexpr int kBlocks = kSums * kWarpgroups <= 128 ? 2 : 1;
+  // other multiplies. What goes through registers takes room too.
+  static constexpr int kBlocks = kSums * kWarpgroups <= (kTransposes ? 64 : 128) ? 2 : 1;
   static constexpr int kStageBytes = kPanels * kPanelBytes;
   static constexpr int kStages = std::min(8, ((kBlocks == 2 ? 111 : 225) << 10) / kStageBytes);
-  static constexpr int kSharedBytes = kStages * (kStageBytes + 16) + 1024;  // a swizzled panel begins at 1024 bytes
+  static constexpr int kBarriers = kTransposes ? 3 : 2;                                // of a stage
+  static constexpr int kSharedBytes = kStages * (kStageBytes + 8 * kBarriers) + 1024;  // a panel begins at 1024 bytes
   static_assert(kSums * kWarpgroups * kWarpgroup * 4 <= kStages * kStageBytes,
                 "a cluster's sums take the stages' place");
   static_assert(kBlocks * (kSharedBytes + 1024) <= 228 << 10, "each block takes 1024 bytes more of the 228 KiB");
@@ -57,9 +88,10 @@ struct RowPanel {
   int tap, channel;
 };
 
+template <typename Tile>
 __device__ inline RowPanel RowPanelAt(const Arguments& a, int panel) {
   const int tap = panel / a.channel_panels;
-  return {tap, (panel - tap * a.channel_panels) * kPanel};
+  return {tap, (panel - tap * a.channel_panels) * Tile::kPanel};
 }
 
 // A tile of one slice.
