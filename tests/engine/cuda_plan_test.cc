@@ -111,20 +111,22 @@ void TestAlignment() {
 }
 
 void TestFewChannelsAreFolded() {
-  const Problem p = Conv(DataType::kFloat16, 32, 28, 3, 64, 7);
-  for (const Device& device : {kA100, kH100}) {
-    const Plan plan = MakePlans(p, device, {})[0];
-    CHECK_EQ(InstanceOf(plan).alignment, 8);
-    CHECK_TRUE(Folds(plan, p));
-    const Problem seen = SeenBy(plan, p);
-    CHECK_EQ(seen.filter_width, 1);
-    CHECK_EQ(seen.in_channels, 24);
-    CHECK_EQ(seen.filter_channels, UsesWgmma(plan) ? 21 : 24);
-    const Workspace workspace = WorkspaceOf(p, plan);
-    CHECK_LE(workspace.folded + InputElements(seen) * 2, workspace.slices);
+  for (const DataType dtype : {DataType::kFloat16, DataType::kFloat32}) {
+    const Problem p = Conv(dtype, 32, 28, 3, 64, 7);
+    for (const Device& device : {kA100, kH100}) {
+      const Plan plan = MakePlans(p, device, {})[0];
+      CHECK_EQ(InstanceOf(plan).alignment * ElementSize(dtype), 16);
+      CHECK_TRUE(Folds(plan, p));
+      const Problem seen = SeenBy(plan, p);
+      CHECK_EQ(seen.filter_width, 1);
+      CHECK_EQ(seen.in_channels, 24);
+      CHECK_EQ(seen.filter_channels, UsesWgmma(plan) ? 21 : 24);
+      const Workspace workspace = WorkspaceOf(p, plan);
+      CHECK_LE(workspace.folded + InputElements(seen) * ElementSize(dtype), workspace.slices);
+    }
   }
   // Taps that are not neighbours cannot be.
-  Problem dilated = p;
+  Problem dilated = Conv(DataType::kFloat16, 32, 28, 3, 64, 7);
   dilated.dilation_width = 2;
   dilated.out_width -= 6;
   CHECK_EQ(InstanceOf(MakePlans(dilated, kA100, {})[0]).alignment, 1);
@@ -187,13 +189,22 @@ void TestOnlySlicesThatGoThroughMemoryTakeIt() {
 
 // Its result is stored 16 bytes at a time, of NCHW tensors too.
 void TestWgmmaNeedsAlignment() {
-  for (const Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
-    Problem p = Conv(DataType::kFloat16, 32, 14, 256, 256, 3);
-    p.layout = layout;
-    Options options;
-    options.pointer_alignment = 8;
-    for (const Plan& plan : MakePlans(p, kH100, options)) CHECK_TRUE(!UsesWgmma(plan));
+  for (const DataType dtype : {DataType::kFloat16, DataType::kFloat32}) {
+    for (const Layout layout : {Layout::kNHWC, Layout::kNCHW}) {
+      Problem p = Conv(dtype, 32, 14, 256, 256, 3);
+      p.layout = layout;
+      Options options;
+      CHECK_TRUE(UsesWgmma(MakePlans(p, kH100, options)[0]));
+      options.pointer_alignment = 8;
+      for (const Plan& plan : MakePlans(p, kH100, options)) CHECK_TRUE(!UsesWgmma(plan));
+    }
   }
+}
+
+// A panel has 64 channels of a tap, or 32 of float32; the filter's last ones may leave one half empty.
+void TestPanelsOfFilterRows() {
+  CHECK_EQ(wgmma::RowPanels(Conv(DataType::kBFloat16, 32, 14, 72, 64, 3)), 9 * 2);
+  CHECK_EQ(wgmma::RowPanels(Conv(DataType::kFloat32, 32, 14, 72, 64, 3)), 9 * 3);
 }
 
 void TestSplitFillsTheDevice() {
@@ -399,6 +410,7 @@ int main() {
   wgrad::cuda::TestClustersSumFewSlices();
   wgrad::cuda::TestOnlySlicesThatGoThroughMemoryTakeIt();
   wgrad::cuda::TestWgmmaNeedsAlignment();
+  wgrad::cuda::TestPanelsOfFilterRows();
   TestManyTilesNeedNoSplit();
   TestGroups();
   TestHugeImageGoesToTheGeneralKernel();

@@ -1,34 +1,33 @@
 // Where tf32 panels lie in shared memory and in registers: every element has one place, and no two threads that take
 // part in the same access meet in a bank.
-#include "tf_ops/wgrad/cuda/wgmma_layout.h"
-
-#include <algorithm>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "tests/engine/check.h"
+#include "tf_ops/wgrad/cuda/wgmma_layout.h"
 
 namespace wgrad::cuda::wgmma {
 namespace {
 
 constexpr int kSide = 32;  // rows of a panel, and float32 in one
 
-int OffsetOf(int row, int column) { return SwizzledOffset(row, column / 4) / 4 + column % 4; }
+// In words.
+int PlaceOf(int row, int column) { return SwizzledOffset(row, column / 4) / 4 + column % 4; }
 
 // Whether accesses of `words` each, of threads that take part together, touch each of the 32 banks once.
-bool EveryBankOnce(const std::vector<int>& offsets, int words) {
+bool EveryBankOnce(const std::vector<int>& places, int words) {
   std::set<int> banks;
-  for (const int offset : offsets) {
-    for (int i = 0; i < words; ++i) banks.insert((offset + i) % 32);
+  for (const int place : places) {
+    for (int i = 0; i < words; ++i) banks.insert((place + i) % 32);
   }
-  return banks.size() == 32 && offsets.size() * words == 32;
+  return banks.size() == 32 && places.size() * words == 32;
 }
 
 void TestEveryElementHasItsPlace() {
   std::set<int> places;
   for (int row = 0; row < kSide; ++row) {
-    for (int column = 0; column < kSide; ++column) places.insert(OffsetOf(row, column));
+    for (int column = 0; column < kSide; ++column) places.insert(PlaceOf(row, column));
   }
   CHECK_EQ(places.size(), static_cast<size_t>(kSide * kSide));
   CHECK_EQ(*places.rbegin(), kSide * kSide - 1);
@@ -48,13 +47,14 @@ void TestThreadsShareTheFilterRows() {
 }
 
 void TestFilterRowsAreLoadedWithoutConflict() {
-  for (int first_pixel = 0; first_pixel < kSide; first_pixel += 4) {
+  for (int index = 0; index < 2; ++index) {
     for (int first = 0; first < 128; first += 16) {
-      std::vector<int> offsets;
+      std::vector<int> places;
       for (int thread = first; thread < first + 16; ++thread) {
-        offsets.push_back(OffsetOf(first_pixel + thread % 4, FirstOfRows(thread)));
+        places.push_back(OffsetOfRows(thread, index) / 4);
+        CHECK_EQ(places.back(), PlaceOf(thread % 4 + 4 * index, FirstOfRows(thread)));
       }
-      CHECK_TRUE(EveryBankOnce(offsets, 2));
+      CHECK_TRUE(EveryBankOnce(places, 2));
     }
   }
 }
@@ -62,28 +62,26 @@ void TestFilterRowsAreLoadedWithoutConflict() {
 void TestBlocksTransposeAPanelWithoutConflict() {
   std::vector<int> before(kSide * kSide), after(kSide * kSide, -1);
   for (int row = 0; row < kSide; ++row) {
-    for (int column = 0; column < kSide; ++column) before[OffsetOf(row, column)] = row * kSide + column;
+    for (int column = 0; column < kSide; ++column) before[PlaceOf(row, column)] = row * kSide + column;
   }
   for (int index = 0; index < 2; ++index) {
     for (int i = 0; i < 4; ++i) {
       std::vector<int> read, written;
       for (int lane = 0; lane < 32; ++lane) {
         const PanelBlock block = BlockOf(lane, index);
-        read.push_back(OffsetOf(4 * block.row + i, 4 * block.chunk));
-        written.push_back(OffsetOf(4 * block.chunk + i, 4 * block.row));
-        for (int j = 0; j < 4; ++j) {
-          after[written.back() + j] = before[OffsetOf(4 * block.row + j, 4 * block.chunk + i)];
-        }
+        read.push_back(OffsetOf(block, i) / 4);
+        written.push_back(OffsetOf(Transposed(block), i) / 4);
+        for (int j = 0; j < 4; ++j) after[written.back() + j] = before[OffsetOf(block, j) / 4 + i];
       }
-      for (auto* offsets : {&read, &written}) {
+      for (auto* places : {&read, &written}) {
         for (int first = 0; first < 32; first += 8) {
-          CHECK_TRUE(EveryBankOnce({offsets->begin() + first, offsets->begin() + first + 8}, 4));
+          CHECK_TRUE(EveryBankOnce({places->begin() + first, places->begin() + first + 8}, 4));
         }
       }
     }
   }
   for (int row = 0; row < kSide; ++row) {
-    for (int column = 0; column < kSide; ++column) CHECK_EQ(after[OffsetOf(row, column)], column * kSide + row);
+    for (int column = 0; column < kSide; ++column) CHECK_EQ(after[PlaceOf(row, column)], column * kSide + row);
   }
 }
 
@@ -96,4 +94,5 @@ int main() {
   TestThreadsShareTheFilterRows();
   TestFilterRowsAreLoadedWithoutConflict();
   TestBlocksTransposeAPanelWithoutConflict();
+  return Failures();
 }

@@ -251,7 +251,8 @@ bool Dominates(const Problem& p, const Instance& a, const Instance& b) {
   // To fold X may take longer than to load 8 bytes at once.
   if (fold::Applies(p, a) && b.alignment * ElementSize(b.dtype) == 8) return false;
   // Few channels leave most of a panel empty.
-  if (IsWgmma(a) && a.alignment == b.alignment && 2 * p.filter_channels < wgmma::PanelOf(p.dtype)) return false;
+  const bool few_channels = 2 * fold::Seen(p, a).filter_channels < wgmma::PanelOf(p.dtype);
+  if (IsWgmma(a) && a.alignment == b.alignment && few_channels) return false;
   if (a.math != b.math) return Rate(a.math, a.dtype) > Rate(b.math, b.dtype);
   if (a.alignment != b.alignment) return a.alignment > b.alignment;
   // Newer devices have better kernels of the same tile.
@@ -356,10 +357,19 @@ Status CheckDevice(const Device& device, int oldest) {
 int64_t SumBytes(DataType dtype) { return dtype == DataType::kFloat64 ? 8 : 4; }
 
 // A float32 sum of n terms has a relative error of about 2.6e-8 * sqrt(n / 2), which for 2048 is 0.8e-6 of the 1.5e-6
-// allowed. Tensor cores truncate where they add, which loses about n / 16 * 2^-25: for 16384 that is 3e-5, against the
-// 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192 stay under 4e-15.
+// allowed. Tensor cores truncate where they add, which loses about n / 16 * 2^-25, in tf32 n / 8: for 16384 that is
+// 3e-5 or 6e-5, against the 2.4e-4 of rounding to half or to tf32 operands. Float64: 8192 stay under 4e-15.
 int64_t MaxChainPixels(Math math, DataType dtype) {
-  if (math != Math::kDmma && math != Math::kSimt) return 16384;
+  switch (math) {
+    case Math::kWgmma:
+    case Math::kWgmmaTf32:
+    case Math::kTensorCore:
+    case Math::kTf32:
+      return 16384;
+    case Math::kDmma:
+    case Math::kSimt:
+      break;
+  }
   return dtype == DataType::kFloat64 ? 8192 : 2048;
 }
 

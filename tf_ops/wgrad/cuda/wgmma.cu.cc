@@ -14,19 +14,19 @@
 namespace wgrad::cuda::wgmma {
 namespace {
 
-// Registers of a thread, of 384: its own; and once those that do not multiply have lent to those that do.
-inline constexpr int kOwn = 168, kLeft = 104, kBorrowed = 200;
+// Registers of each of 384 threads: as the kernel is launched; and once those that do not multiply have lent theirs.
+inline constexpr int kLaunched = 168, kLender = 104, kBorrower = 200;
+static_assert(2 * kBorrower + kLender == 3 * kLaunched, "of three warpgroups, two multiply");
 
 // The instruction is for all warps of a warpgroup at once, and they must have met since the last one.
 template <typename Tile>
 __device__ void ReturnRegisters(int warpgroup) {
-  __syncwarp();
-  if constexpr (!Tile::kLendsRegisters) return;
+  static_assert(Tile::kWarpgroups == 2 && Tile::kThreads == 3 * kWarpgroup);
   cutlass::arch::NamedBarrier::sync(kWarpgroup, 1 + warpgroup);
   if (warpgroup < Tile::kWarpgroups) {
-    cutlass::arch::warpgroup_reg_dealloc<kOwn>();
+    cutlass::arch::warpgroup_reg_dealloc<kLaunched>();
   } else {
-    cutlass::arch::warpgroup_reg_alloc<kOwn>();
+    cutlass::arch::warpgroup_reg_alloc<kLaunched>();
   }
 }
 
@@ -39,8 +39,8 @@ __global__ void __launch_bounds__(Tile<id>::kThreads, Tile<id>::kBlocks)
   const uint32_t address = (cute::cast_smem_ptr_to_uint(unaligned) + 1023) & ~1023u;
   char* shared = unaligned + (address - cute::cast_smem_ptr_to_uint(unaligned));
   auto* full = reinterpret_cast<FullBarrier*>(shared + Tile::kStages * Tile::kStageBytes);
-  auto* empty = reinterpret_cast<EmptyBarrier*>(full + Tile::kStages);
-  EmptyBarrier* transposed = empty + Tile::kStages;
+  auto* empty = reinterpret_cast<ArrivalBarrier*>(full + Tile::kStages);
+  ArrivalBarrier* transposed = empty + Tile::kStages;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Tile::kStages; ++stage) {
       full[stage].init(1);
@@ -58,17 +58,18 @@ __global__ void __launch_bounds__(Tile<id>::kThreads, Tile<id>::kBlocks)
   // Otherwise it puts a loop over the lanes around each of them.
   const int warpgroup = __shfl_sync(~0u, threadIdx.x / kWarpgroup, 0);
   if (warpgroup < Tile::kWarpgroups) {
-    if constexpr (Tile::kLendsRegisters) cutlass::arch::warpgroup_reg_alloc<kBorrowed>();
+    if constexpr (Tile::kLendsRegisters) cutlass::arch::warpgroup_reg_alloc<kBorrower>();
     block.MultiplyAndStore(warpgroup, repair);
   } else {
-    if constexpr (Tile::kLendsRegisters) cutlass::arch::warpgroup_reg_dealloc<kLeft>();
+    if constexpr (Tile::kLendsRegisters) cutlass::arch::warpgroup_reg_dealloc<kLender>();
     const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0) - 4 * Tile::kWarpgroups;
     if constexpr (Tile::kTransposes) {
       if (warp < Tile::kTransposers) block.Transpose(warp);
     }
     if (warp == Tile::kTransposers && cute::elect_one_sync()) block.Load(input, out_backprop);
   }
-  ReturnRegisters<Tile>(warpgroup);
+  __syncwarp();
+  if constexpr (Tile::kLendsRegisters) ReturnRegisters<Tile>(warpgroup);
   if constexpr (finish == Finish::kCluster) {
     cluster.SumAndStore(a, warpgroup, repair);
   } else if (finish == Finish::kSlices && a.filter_backprop != nullptr) {
@@ -156,6 +157,16 @@ Status LaunchTile(const Problem& p, const void* input, const void* out_backprop,
   Status status =
       Check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSharedBytes), kName);
   if (!status.ok()) return status;
+  if (Tile::kLendsRegisters) {
+    // With fewer, the threads that borrow would wait for ever.
+    cudaFuncAttributes attributes;
+    status = Check(cudaFuncGetAttributes(&attributes, kernel), kName);
+    if (!status.ok()) return status;
+    if (attributes.numRegs != kLaunched) {
+      return Status(Code::kInternal, std::string(kName) + ": compiled for " + std::to_string(attributes.numRegs) +
+                                         " registers instead of " + std::to_string(kLaunched));
+    }
+  }
   int64_t blocks = arguments.items;
   cudaLaunchAttribute attribute = {};
   if (finish == Finish::kCluster) {

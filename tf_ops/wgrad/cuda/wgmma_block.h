@@ -1,5 +1,6 @@
 // The wgmma kernel's blocks. One thread asks the tensor memory accelerator for the panels of one stage of shared memory
-// after the other, one to three warpgroups multiply them, and barriers of each stage keep the two apart.
+// after the other, in tf32 some warps transpose those of dY, one to three warpgroups multiply, and barriers of each
+// stage keep them apart.
 #ifndef TF_OPS_WGRAD_CUDA_WGMMA_BLOCK_H_
 #define TF_OPS_WGRAD_CUDA_WGMMA_BLOCK_H_
 
@@ -38,7 +39,7 @@ WGRAD_INSTRUCTION(256)
 #undef WGRAD_INSTRUCTION
 
 using FullBarrier = cutlass::arch::ClusterTransactionBarrier;
-using EmptyBarrier = cutlass::arch::ClusterBarrier;
+using ArrivalBarrier = cutlass::arch::ClusterBarrier;
 
 // The position in the ring of stages, and the parity of its barriers.
 template <int stages>
@@ -55,7 +56,8 @@ struct Ring {
 };
 
 // Of panels that follow each other in shared memory, of which the first instruction's pixels begin at `address`: eight
-// rows of 128 bytes are 1024 bytes, the next elements of a row a panel further on.
+// rows of 128 bytes are 1024 bytes, the next elements of a row a panel further on. (What is transposed has all pixels
+// of a step in one row, and the next eight channels 1024 bytes further on.)
 template <typename Tile>
 __device__ inline uint64_t Descriptor(uint32_t address) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
@@ -86,7 +88,7 @@ struct Block {
   char* shared;
   uint32_t panels;  // its address in shared memory
   FullBarrier* full;
-  EmptyBarrier *transposed, *empty;
+  ArrivalBarrier *transposed, *empty;
   Cluster<Tile> cluster;
 
   // One thread's work: it asks the accelerator for the panels of one stage after the other. Blocks of a cluster that
@@ -214,17 +216,18 @@ struct Block {
     using Operation = Instruction<Tile::kInstance.dtype, Tile::kChannels>;
     constexpr int kInstruction = 8;  // pixels
     constexpr int kInstructions = Tile::kPixels / kInstruction * Tile::kBandsEach;
-    constexpr int kInFlight = 2;
+    constexpr int kInFlight = 2, kSlots = kInFlight + 2;
+    static_assert(kInstructions % kSlots == 0, "each step begins with the same slot");
     constexpr auto kIndices = std::make_index_sequence<Tile::kChannels / 2>();
     constexpr int kBandBytes = Tile::kBandPanels * Tile::kPanelBytes;
     if (item.first_step >= item.end_step) return;
     const int thread = threadIdx.x % kWarpgroup;
     const char* first_panel =
         shared + warpgroup * Tile::kBandsEach * kBandBytes + PanelOfRows(thread) * Tile::kPanelBytes;
-    Fragment rows[kInFlight + 2];
+    Fragment rows[kSlots];
     const auto load = [&](int stage, int i) {
       const int band = i % Tile::kBandsEach, pixels = i / Tile::kBandsEach * kInstruction;
-      rows[i % (kInFlight + 2)] =
+      rows[i % kSlots] =
           Fragment::At(first_panel + stage * Tile::kStageBytes + band * kBandBytes + pixels * kPanelRowBytes, thread);
     };
     Await(*ring);
@@ -248,7 +251,7 @@ struct Block {
             Descriptor<Tile>(panels + stage * Tile::kStageBytes + Tile::kRowPanels * Tile::kPanelBytes +
                              pixels * static_cast<int>(sizeof(float)));
         cute::warpgroup_arrive();
-        Multiply<Operation>(rows[i % (kInFlight + 2)], channels, sums[i % Tile::kBandsEach], kIndices);
+        Multiply<Operation>(rows[i % kSlots], channels, sums[i % Tile::kBandsEach], kIndices);
         cute::warpgroup_commit_batch();
         cute::warpgroup_wait<kInFlight>();
         if (i == kInFlight - 1 && step > item.first_step) Release(previous);
@@ -286,7 +289,8 @@ struct Block {
     }
   }
 
-  // Where all have read the stage by instructions, one thread of a warpgroup says so.
+  // Once the instructions of a warpgroup have read the stage, one of its threads says so. What warps read themselves,
+  // each of them says.
   __device__ void Release(int stage) const {
     if constexpr (Tile::kTransposes) __syncwarp();
     if (threadIdx.x % (Tile::kTransposes ? 32 : kWarpgroup) == 0) empty[stage].arrive();

@@ -22,11 +22,22 @@ WGRAD_HOST_DEVICE int ChunkOfRows(int thread) { return thread / 32 % 2 * 2 + thr
 
 WGRAD_HOST_DEVICE int FirstOfRows(int thread) { return 4 * ChunkOfRows(thread) + thread / 4 % 2 * 2; }
 
+// From where it loads them: of an instruction's eight pixels those of one, or with `index` 1 of the one four below.
+WGRAD_HOST_DEVICE int OffsetOfRows(int thread, int index) {
+  return SwizzledOffset(thread % 4 + 4 * index, ChunkOfRows(thread)) + FirstOfRows(thread) % 4 * 4;
+}
+
 // To transpose a panel, each thread of a warp takes two blocks of four rows of a chunk. They lie along diagonals, of
 // which eight threads together read, and write, every bank once.
 struct PanelBlock {
   int row, chunk;  // four times as many rows come before
 };
+
+WGRAD_HOST_DEVICE int OffsetOf(const PanelBlock& block, int i) {
+  return SwizzledOffset(4 * block.row + i, block.chunk);
+}
+
+WGRAD_HOST_DEVICE PanelBlock Transposed(const PanelBlock& block) { return {block.chunk, block.row}; }
 
 WGRAD_HOST_DEVICE PanelBlock BlockOf(int lane, int index) { return {lane % 8 ^ (lane / 8 + 4 * index), lane % 8}; }
 

@@ -24,7 +24,7 @@ struct Strip {
   int channel;
 };
 
-// Strips of a band: those of one filter row follow each other, and then those of the row eight below.
+// Strips of a band: those of one row of the product follow each other, and then those of the row eight below.
 template <typename Tile>
 struct StripIndex {
   static constexpr int kOfRow = Tile::kChannels / 32;
@@ -46,7 +46,7 @@ __device__ inline StripSums StripOf(const float (&sums)[Tile::kBandsEach][Tile::
   return strip;
 }
 
-// Where in a band a thread's row of the product is, or the row eight below: the panel, and the channel in it.
+// The filter row that a thread's row of the product is, or the row eight below: the panel of the band, and the channel.
 struct BandRow {
   int panel, channel;
 };
@@ -101,7 +101,7 @@ __device__ inline void TransposeQuad(uint32_t (&words)[4]) {
 // What a thread writes of a strip once the quad has exchanged its pairs: up to eight elements side by side.
 struct Run {
   int64_t first;
-  int count;  // a multiple of the 16 bytes of a store
+  int count;  // a multiple of the 16 bytes of a store; none, where it is not positive
 };
 
 __device__ inline Run RunOf(const Arguments& a, const Strip& strip) {

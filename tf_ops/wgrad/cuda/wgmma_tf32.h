@@ -12,9 +12,8 @@ struct Fragment {
 
   // `panel` begins with the first of the pixels.
   __device__ static Fragment At(const char* panel, int thread) {
-    const int pixel = thread % 4, chunk = ChunkOfRows(thread), pair = thread / 4 % 2 * 8;
-    return {*reinterpret_cast<const float2*>(panel + SwizzledOffset(pixel, chunk) + pair),
-            *reinterpret_cast<const float2*>(panel + SwizzledOffset(pixel + 4, chunk) + pair)};
+    return {*reinterpret_cast<const float2*>(panel + OffsetOfRows(thread, 0)),
+            *reinterpret_cast<const float2*>(panel + OffsetOfRows(thread, 1))};
   }
 };
 
@@ -26,13 +25,13 @@ __device__ inline void TransposePanel(char* panel, int lane) {
     const PanelBlock block = BlockOf(lane, i);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      blocks[i][j] = *reinterpret_cast<const float4*>(panel + SwizzledOffset(4 * block.row + j, block.chunk));
+      blocks[i][j] = *reinterpret_cast<const float4*>(panel + OffsetOf(block, j));
     }
   }
   __syncwarp();
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    const PanelBlock block = BlockOf(lane, i);
+    const PanelBlock target = Transposed(BlockOf(lane, i));
     const float4(&b)[4] = blocks[i];
     const float4 transposed[4] = {{b[0].x, b[1].x, b[2].x, b[3].x},
                                   {b[0].y, b[1].y, b[2].y, b[3].y},
@@ -40,7 +39,7 @@ __device__ inline void TransposePanel(char* panel, int lane) {
                                   {b[0].w, b[1].w, b[2].w, b[3].w}};
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      *reinterpret_cast<float4*>(panel + SwizzledOffset(4 * block.chunk + j, block.row)) = transposed[j];
+      *reinterpret_cast<float4*>(panel + OffsetOf(target, j)) = transposed[j];
     }
   }
 }

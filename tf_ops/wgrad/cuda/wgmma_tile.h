@@ -65,8 +65,12 @@ struct Tile {
   static constexpr int kStages = std::min(8, ((kBlocks == 2 ? 111 : 225) << 10) / kStageBytes);
   static constexpr int kBarriers = kTransposes ? 3 : 2;                                // of a stage
   static constexpr int kSharedBytes = kStages * (kStageBytes + 8 * kBarriers) + 1024;  // a panel begins at 1024 bytes
+  static_assert(kBands % kWarpgroups == 0);
+  static_assert(kStages >= 2, "a stage is awaited before the one before is released");
   static_assert(kSums * kWarpgroups * kWarpgroup * 4 <= kStages * kStageBytes,
                 "a cluster's sums take the stages' place");
+  static_assert(!kTransposes || (kPixels == kPanel && kChannelPanels % std::max(1, kTransposers) == 0),
+                "panels are squares, and each warp that transposes has as many");
   static_assert(kBlocks * (kSharedBytes + 1024) <= 228 << 10, "each block takes 1024 bytes more of the 228 KiB");
 };
 
