@@ -24,6 +24,7 @@ PAGE = ROOT / "docs" / "numerics.md"
 # An error grows with the number of pixels that are summed, not with the channels: few of them, so that the definition
 # can be computed in extended precision.
 PROBLEMS = {
+    "3 x 3, 8 images of 6 x 6": Convolution(8, (6, 6), 32, filters=32, padding="SAME"),
     "3 x 3, 8 images of 7 x 7": Convolution(8, (7, 7), 32, filters=32, padding="SAME"),
     "3 x 3, 8 images of 56 x 56": Convolution(8, (56, 56), 16, filters=16, padding="SAME"),
     "3 x 3 of stride 2, 8 images of 112 x 112": Convolution(

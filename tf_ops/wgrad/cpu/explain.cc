@@ -38,6 +38,7 @@ std::string Blocking(const WinogradPlan& w) {
   return JsonObject()
       .Add("shared_transforms", w.shared_transforms)
       .Add("sums_in_place", w.in_place)
+      .Add("output_tile", w.output_tile)
       .Add("products", w.products)
       .Add("bundle_groups", w.bundle_groups)
       .Add("bundles_per_task", w.bundles_per_task)

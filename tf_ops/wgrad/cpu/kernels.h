@@ -78,7 +78,9 @@ struct WinogradKernels {
   TransformToTaps<T> filter;
 };
 
-inline constexpr int kMaxWinogradStride = 2;
+// By the tile of dY: F(3x3, 4x4), F(3x3, 3x3), and F(3x3, 4x4) of stride 2.
+enum class WinogradForm { kTile4, kTile3, kTile4Stride2 };
+inline constexpr int kWinogradForms = 3;
 
 // The output pixels that a TapKernel runs over. dY's are dense; X's rows are x_row_step elements apart.
 struct TapRegion {
@@ -160,7 +162,7 @@ struct Kernels {
   MicroKernel<T> micro[3][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
   PackRows<T> pack[4];                                     // by the DataType of the source
   ReduceSlices<T> reduce[4];                               // by the DataType of the result
-  WinogradKernels<T> winograd[kMaxWinogradStride + 1];     // by the stride
+  WinogradKernels<T> winograd[kWinogradForms];             // by the WinogradForm
   RunKernel<T> multiply_run[4][kMaxRunColumns + 1];        // by the DataType of the sources first
   WindowKernel<T> multiply_window[4][kMaxWindowStride + 1]
                                  [kMaxWindowColumns + 1];  // by the DataType of the sources first

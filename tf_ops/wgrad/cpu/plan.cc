@@ -135,15 +135,20 @@ double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan
   return plan.bundles * plan.products * (plan.tiles * tile + turns_into_taps * kSumCycles * sums);
 }
 
+constexpr const char* kWinogradReasons[kWinogradForms] = {
+    "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144",
+    "3 x 3 taps of stride 1 from 25 products for 9 pixels instead of 81",
+    "3 x 3 taps of stride 2 from 81 products for 16 pixels instead of 144",
+};
+
 const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   if (p.filter_height != 3 || p.filter_width != 3) return "the filter is not 3 x 3";
   if (p.stride_height != p.stride_width || p.stride_height > kMaxWinogradStride) return "the stride is not 1 or 2";
   // The transforms mix all pixels of a tile: where next to none of dY meets X, rounding errors of what meets the
   // padding would drown the rest.
   if (MostTapsInPadding(p)) return kMostInPadding;
-  plan->reason = p.stride_height == 1 ? "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144"
-                                      : "3 x 3 taps of stride 2 from 81 products for 16 pixels instead of 144";
   PlanWinograd(p, isa, plan);
+  plan->reason = kWinogradReasons[static_cast<int>(plan->winograd.form)];
   if (!forced && WinogradCycles(p, isa, plan->winograd) >= DirectCycles(p, isa))
     return "for so few pixels or channels the transforms cost more than they save";
   return nullptr;

@@ -48,11 +48,13 @@ struct StripDirectPlan {
   int64_t channel_tasks, column_tasks, group_tasks, depth_slices;
 };
 
-// Blocking of Winograd's F(3x3, 4x4): the tiles are cut into chunks; the transforms of one chunk are multiplied point
-// by point, and the products become taps of dW.
+// Blocking of Winograd's algorithm: the tiles are cut into chunks; the transforms of one chunk are multiplied point by
+// point, and the products become taps of dW.
 struct WinogradPlan {
-  int64_t products;       // of one tile
-  int64_t bundle_groups;  // multiplied as if they were one group, because alone they would not fill a vector
+  WinogradForm form;
+  int64_t output_tile, input_tile;  // pixels along a side of a tile, of dY and of X
+  int64_t products;                 // of one tile
+  int64_t bundle_groups;            // multiplied as if they were one group, because alone they would not fill a vector
   int64_t bundles;
   int64_t rows, columns;   // input and output channels of a bundle
   bool shared_transforms;  // all workers transform a chunk together and then share out dW; otherwise each task has its

@@ -1,6 +1,7 @@
-// Winograd's F(3x3, 4x4) for 3 x 3 filters: 36 products for each 4 x 4 tile of dY instead of 144, or 81 for stride 2. A
-// dilated problem falls apart into undilated ones, one for each phase of the pixel grid; they all add to the same dW.
-// Groups are multiplied one by one, or in bundles where a group does not fill a vector.
+// Winograd's F(3x3, 4x4) for 3 x 3 filters: 36 products for each 4 x 4 tile of dY instead of 144, or 81 for stride 2;
+// or F(3x3, 3x3), 25 products for each 3 x 3 tile instead of 81, where that makes fewer. A dilated problem falls apart
+// into undilated ones, one for each phase of the pixel grid; they all add to the same dW. Groups are multiplied one by
+// one, or in bundles where a group does not fill a vector.
 #include "tf_ops/wgrad/cpu/winograd.h"
 
 #include <algorithm>
@@ -18,15 +19,11 @@ namespace {
 
 constexpr int64_t kTaps = 9;
 // Of the products' squares over the taps'. The relative error is 2.8e-7 times the root of this ratio: 1.4e-6 for 24, of
-// the 1.5e-6 allowed. Normal data has 8, most data less; ResNet-50 on 3 x 3 maps, which are mostly border, reached 15.
+// the 1.5e-6 allowed. Normal data has 8, or 3.5 in tiles of 3 x 3, most data less.
 constexpr double kMaxCancellation = 24;
-constexpr int64_t kOutputTile = 4;
+constexpr int64_t kLargestInputTile = 9, kLargestOutputTile = 4;
 // Rows of one packed slice of A, as whole cache lines.
 constexpr int64_t kSliceRows = 16;
-
-// A tile of X has as many pixels as there are products.
-constexpr int64_t InputTile(int64_t stride) { return 3 + 3 * stride; }
-constexpr int64_t Products(int64_t stride) { return InputTile(stride) * InputTile(stride); }
 
 // Where the parts of the scratch memory lie, in elements of the accumulator: for one bundle, the transforms u of X and
 // v of dY for a chunk, and the products of a block.
@@ -59,7 +56,7 @@ class Winograd {
       : p_(problem),
         plan_(plan.winograd),
         kernels_(KernelsOf<T>(*plan.isa)),
-        transforms_(kernels_.winograd[problem.stride_height]),
+        transforms_(kernels_.winograd[static_cast<int>(plan.winograd.form)]),
         sizes_(SizesOf(plan.winograd, kernels_.lanes)),
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
@@ -151,8 +148,8 @@ class Winograd {
   Block WholeBundle(int64_t bundle) const { return {bundle, 0, plan_.rows, 0, plan_.columns}; }
 
   struct TilePixels {
-    const void* input[Products(kMaxWinogradStride)];
-    const void* out_backprop[kOutputTile * kOutputTile];
+    const void* input[kLargestInputTile * kLargestInputTile];
+    const void* out_backprop[kLargestOutputTile * kLargestOutputTile];
   };
 
   // Transforms `count` tiles of some bundles into the panels' rows from `slot` on, each tile while the next one's
@@ -187,11 +184,11 @@ class Winograd {
     const int64_t phase_w = (tile /= plan_.tiles_height) % plan_.phases_width;
     const int64_t phase_h = (tile /= plan_.phases_width) % plan_.phases_height;
     const int64_t n = tile / plan_.phases_height;
-    const int64_t oh = phase_h + th * kOutputTile * p_.dilation_height;
-    const int64_t ow = phase_w + tw * kOutputTile * p_.dilation_width;
-    FindPixels(InputTile(p_.stride_height), input_, p_.in_height, p_.in_width, p_.in_channels, n,
+    const int64_t oh = phase_h + th * plan_.output_tile * p_.dilation_height;
+    const int64_t ow = phase_w + tw * plan_.output_tile * p_.dilation_width;
+    FindPixels(plan_.input_tile, input_, p_.in_height, p_.in_width, p_.in_channels, n,
                oh * p_.stride_height - p_.pad_top, ow * p_.stride_width - p_.pad_left, pixels->input);
-    FindPixels(kOutputTile, out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow,
+    FindPixels(plan_.output_tile, out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow,
                pixels->out_backprop);
   }
 
@@ -337,17 +334,31 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
   return winograd.accurate();
 }
 
+WinogradPlan InTiles(const Problem& p, WinogradForm form) {
+  WinogradPlan w = {};
+  w.form = form;
+  w.output_tile = form == WinogradForm::kTile3 ? 3 : 4;
+  w.input_tile = (w.output_tile - 1) * p.stride_height + 3;
+  w.products = w.input_tile * w.input_tile;
+  w.phases_height = std::min(p.dilation_height, p.out_height);
+  w.phases_width = std::min(p.dilation_width, p.out_width);
+  w.tiles_height = CeilDiv(CeilDiv(p.out_height, p.dilation_height), w.output_tile);
+  w.tiles_width = CeilDiv(CeilDiv(p.out_width, p.dilation_width), w.output_tile);
+  w.tiles = p.batch * w.phases_height * w.phases_width * w.tiles_height * w.tiles_width;
+  return w;
+}
+
 }  // namespace
 
 void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   WinogradPlan& w = plan->winograd;
-  w.products = Products(p.stride_height);
-  w.phases_height = std::min(p.dilation_height, p.out_height);
-  w.phases_width = std::min(p.dilation_width, p.out_width);
-  w.tiles_height = CeilDiv(CeilDiv(p.out_height, p.dilation_height), kOutputTile);
-  w.tiles_width = CeilDiv(CeilDiv(p.out_width, p.dilation_width), kOutputTile);
-  w.tiles = p.batch * w.phases_height * w.phases_width * w.tiles_height * w.tiles_width;
+  w = InTiles(p, p.stride_height == 1 ? WinogradForm::kTile4 : WinogradForm::kTile4Stride2);
+  if (p.stride_height == 1) {
+    // For maps of 6 x 6 pixels 100 products instead of 144, for those of 56 x 56 more.
+    const WinogradPlan in_tiles_of_3 = InTiles(p, WinogradForm::kTile3);
+    if (in_tiles_of_3.tiles * in_tiles_of_3.products < w.tiles * w.products) w = in_tiles_of_3;
+  }
 
   const int64_t filters = p.out_channels / p.groups;
   w.bundle_groups = std::clamp<int64_t>(lanes / filters, 1, p.groups);
@@ -356,7 +367,7 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.rows = w.bundle_groups * p.filter_channels;
   w.columns = w.bundle_groups * filters;
 
-  // A worker can hold the 36 products of up to 128 x 128 channels itself, or the 81 of 90 x 90.
+  // A worker can hold the 36 products of up to 128 x 128 channels itself, the 25 of 160 x 160, or the 81 of 90 x 90.
   constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
   const int64_t tile_bytes = w.products * (w.rows + w.columns) * sum_size;
   w.shared_transforms = w.products * w.rows * w.columns * sum_size > kProductBytes ||

@@ -1,9 +1,11 @@
 // The transforms of Winograd's F(3x3, 4x4) for the filter gradient: a 4 x 4 tile of dY and the 6 x 6 tile of X that it
-// meets give a 3 x 3 contribution to dW with 36 products instead of 144.
+// meets give a 3 x 3 contribution to dW with 36 products instead of 144. And those of F(3x3, 3x3): 25 products instead
+// of 81.
 //
 // In one dimension, y[j] = sum over i in [0, 4) of d[i] * x[i + j] for j in [0, 3) is A^T ((G d) * (B^T x)) by the
 // Toom-Cook method with the points 0, +-2/3, +-3/2 and infinity. Their squares are each other's inverses, which keeps
-// the matrices' entries near one: the relative error on normal data is 6e-7, half of what 0, +-1, +-2 gives.
+// the matrices' entries near one: the relative error on normal data is 6e-7, half of what 0, +-1, +-2 gives. With three
+// elements of d the point 0 is left out.
 //
 // With stride 2 the sums over x[2 i + j] fall apart by the phase of the pixels: j = 0 and 2 are two taps of stride 1
 // over the even pixels, of five products at the points +-2/3, +-3/2 and infinity, and j = 1 is the sum of four products
@@ -90,6 +92,44 @@ struct FilterTransform {
 };
 
 template <typename T>
+struct SmallInputTransform {
+  static constexpr int kFrom = 5, kTo = 5;
+  static void Apply(const Vector<T>* x, Vector<T>* u) {
+    TransformToPoints<T>(x[0], x[1], x[2], x[3], u);
+    u[4] = x[0] + x[4] - Points<T>::kSum * x[2];
+  }
+};
+
+// Without the point 0 the denominators at the others lose a factor, and those at -2/3 and -3/2 change their sign.
+template <typename T>
+struct SmallOutBackpropTransform {
+  static constexpr int kFrom = 3, kTo = 5;
+  static void Apply(const Vector<T>* d, Vector<T>* v) {
+    using P = Points<T>;
+    constexpr T kScaleP = P::kScaleP * P::kP, kScaleQ = P::kScaleQ * P::kQ;
+    const Vector<T> even_p = kScaleP * (d[0] + P::kP2 * d[2]), odd_p = kScaleP * P::kP * d[1];
+    const Vector<T> even_q = kScaleQ * (d[0] + P::kQ2 * d[2]), odd_q = kScaleQ * P::kQ * d[1];
+    v[0] = odd_p + even_p;
+    v[1] = odd_p - even_p;
+    v[2] = odd_q + even_q;
+    v[3] = odd_q - even_q;
+    v[4] = d[2];
+  }
+};
+
+template <typename T>
+struct SmallFilterTransform {
+  static constexpr int kFrom = 5, kTo = 3;
+  static void Apply(const Vector<T>* m, Vector<T>* y) {
+    using P = Points<T>;
+    const Vector<T> sum_p = m[0] + m[1], sum_q = m[2] + m[3];
+    y[0] = sum_p + sum_q;
+    y[1] = P::kP * (m[0] - m[1]) + P::kQ * (m[2] - m[3]);
+    y[2] = P::kP2 * sum_p + P::kQ2 * sum_q + m[4];
+  }
+};
+
+template <typename T>
 struct StridedInputTransform {
   static constexpr int kFrom = 9, kTo = 9;
   static void Apply(const Vector<T>* x, Vector<T>* u) {
@@ -102,7 +142,6 @@ struct StridedInputTransform {
   }
 };
 
-// Without the point 0 the denominators at the others lose a factor, and those at -2/3 and -3/2 change their sign.
 template <typename T>
 struct StridedOutBackpropTransform {
   static constexpr int kFrom = 4, kTo = 9;
