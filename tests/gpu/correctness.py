@@ -212,9 +212,9 @@ def check_cudnn(engine: Engine, device: Gpu) -> Iterator[Outcome]:
 
 def run_kernels(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:
     """The engine's own kernels, one by one."""
-    yield from check_non_finite(engine, device)
     for problem in problems:
         yield from check_problem(engine, device, problem)
+    yield from check_non_finite(engine, device)
 
 
 def run_all(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:

@@ -22,7 +22,7 @@ FAILED = "FAILED"  # what the result of a tool begins with then
 # What the subset prints at its end: a tool finds nothing either in a process that checks nothing.
 SUBSET_RAN = "subset: {} checks"
 _REFUSED = "Device not supported"
-_SOME_CHECKS = re.compile(SUBSET_RAN.format(r"[1-9]\d*"))
+_SOME_CHECKS = re.compile(SUBSET_RAN.format(r"([1-9]\d*)"))
 
 
 def _find() -> str | None:
@@ -37,7 +37,7 @@ def _find() -> str | None:
 
 
 def result_of(command: Sequence[str], seconds: float = _SECONDS) -> str:
-    """Runs one tool over the subset: "passed", or what it ran into."""
+    """Runs one tool over the subset: "passed" and how many checks, or what it ran into."""
     # The caching allocator would hide accesses between two of its tensors.
     environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     pipe = subprocess.PIPE
@@ -52,8 +52,9 @@ def result_of(command: Sequence[str], seconds: float = _SECONDS) -> str:
             # The launcher alone would leave the process that it watches on the device.
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode == 0 and _SOME_CHECKS.search(stdout):
-        return "passed"
+    checks = _SOME_CHECKS.search(stdout)
+    if process.returncode == 0 and checks:
+        return f"passed, {checks[1]} checks"
     if _REFUSED in stdout:
         return "not run: compute-sanitizer does not support the device here"
     why = f"exit status {process.returncode}" if process.returncode else "it checked nothing"
