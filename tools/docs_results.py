@@ -12,9 +12,9 @@ _LINK = "../benchmarks/results/"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    root = pathlib.Path(config.config_file_path).parent
-    for file in sorted((root / "benchmarks/results").glob("*")):
-        files.append(File.generated(config, f"results/{file.name}", abs_src_path=str(file)))
+    results = pathlib.Path(config.config_file_path).parent / "benchmarks/results"
+    for file in sorted(file for file in results.rglob("*") if file.is_file()):
+        files.append(File.generated(config, f"results/{file.relative_to(results)}", abs_src_path=str(file)))
     return files
 
 
