@@ -40,27 +40,70 @@ inline void TransformToPoints(Vector<T> x0, Vector<T> x1, Vector<T> x2, Vector<T
   u[3] = even_q - odd_q;
 }
 
+// The row of B^T for infinity, and of elements one earlier that for the point 0.
+template <typename T>
+inline Vector<T> TransformToEnd(Vector<T> x0, Vector<T> x2, Vector<T> x4) {
+  return x0 + x4 - Points<T>::kSum * x2;
+}
+
+// u[0..4]: the rows of all points but 0.
+template <typename T>
+inline void TransformToPointsAndEnd(Vector<T> x0, Vector<T> x1, Vector<T> x2, Vector<T> x3, Vector<T> x4,
+                                    Vector<T>* u) {
+  TransformToPoints<T>(x0, x1, x2, x3, u);
+  u[4] = TransformToEnd<T>(x0, x2, x4);
+}
+
 // B^T.
 template <typename T>
 struct InputTransform {
   static constexpr int kFrom = 6, kTo = 6;
   static void Apply(const Vector<T>* x, Vector<T>* u) {
-    u[0] = x[0] + x[4] - Points<T>::kSum * x[2];
-    TransformToPoints<T>(x[1], x[2], x[3], x[4], u + 1);
-    u[5] = x[1] + x[5] - Points<T>::kSum * x[3];
+    u[0] = TransformToEnd<T>(x[0], x[2], x[4]);
+    TransformToPointsAndEnd<T>(x[1], x[2], x[3], x[4], x[5], u + 1);
   }
 };
 
-// d at +-2/3 and +-3/2: the even powers' part and the odd powers'.
-template <typename T>
+// d, of three or four elements, at +-2/3 and +-3/2: the even powers' part and the odd powers'.
+template <typename T, int kCount>
 struct Evaluation {
   Evaluation(const Vector<T>* d, T scale_p, T scale_q)
       : even_p(scale_p * (d[0] + Points<T>::kP2 * d[2])),
-        odd_p(scale_p * Points<T>::kP * (d[1] + Points<T>::kP2 * d[3])),
+        odd_p(scale_p * Points<T>::kP * OddPowers(d, Points<T>::kP2)),
         even_q(scale_q * (d[0] + Points<T>::kQ2 * d[2])),
-        odd_q(scale_q * Points<T>::kQ * (d[1] + Points<T>::kQ2 * d[3])) {}
+        odd_q(scale_q * Points<T>::kQ * OddPowers(d, Points<T>::kQ2)) {}
+
+  static Vector<T> OddPowers(const Vector<T>* d, T square) {
+    if constexpr (kCount == 4) return d[1] + square * d[3];
+    return d[1];
+  }
 
   const Vector<T> even_p, odd_p, even_q, odd_q;
+};
+
+// v[0..3]: G without the point 0, where the denominators at the others lose a factor, and those at -2/3 and -3/2 change
+// their sign.
+template <typename T, int kCount>
+inline void EvaluateWithoutZero(const Vector<T>* d, Vector<T>* v) {
+  using P = Points<T>;
+  const Evaluation<T, kCount> at(d, P::kScaleP * P::kP, P::kScaleQ * P::kQ);
+  v[0] = at.odd_p + at.even_p;
+  v[1] = at.odd_p - at.even_p;
+  v[2] = at.odd_q + at.even_q;
+  v[3] = at.odd_q - at.even_q;
+}
+
+// What the products m at +-2/3 and +-3/2 add to the sums over i of d[i] * x[i + j], for j = 0, 1 and 2.
+template <typename T>
+struct Interpolation {
+  explicit Interpolation(const Vector<T>* m) : sum_p(m[0] + m[1]), sum_q(m[2] + m[3]), m(m) {}
+
+  Vector<T> At0() const { return sum_p + sum_q; }
+  Vector<T> At1() const { return Points<T>::kP * (m[0] - m[1]) + Points<T>::kQ * (m[2] - m[3]); }
+  Vector<T> At2() const { return Points<T>::kP2 * sum_p + Points<T>::kQ2 * sum_q; }
+
+  const Vector<T> sum_p, sum_q;
+  const Vector<T>* const m;
 };
 
 // G.
@@ -68,7 +111,7 @@ template <typename T>
 struct OutBackpropTransform {
   static constexpr int kFrom = 4, kTo = 6;
   static void Apply(const Vector<T>* d, Vector<T>* v) {
-    const Evaluation<T> at(d, Points<T>::kScaleP, Points<T>::kScaleQ);
+    const Evaluation<T, 4> at(d, Points<T>::kScaleP, Points<T>::kScaleQ);
     v[0] = d[0];
     v[1] = at.even_p + at.odd_p;
     v[2] = at.even_p - at.odd_p;
@@ -83,36 +126,24 @@ template <typename T>
 struct FilterTransform {
   static constexpr int kFrom = 6, kTo = 3;
   static void Apply(const Vector<T>* m, Vector<T>* y) {
-    using P = Points<T>;
-    const Vector<T> sum_p = m[1] + m[2], sum_q = m[3] + m[4];
-    y[0] = m[0] + (sum_p + sum_q);
-    y[1] = P::kP * (m[1] - m[2]) + P::kQ * (m[3] - m[4]);
-    y[2] = P::kP2 * sum_p + P::kQ2 * sum_q + m[5];
+    const Interpolation<T> sums(m + 1);
+    y[0] = m[0] + sums.At0();
+    y[1] = sums.At1();
+    y[2] = sums.At2() + m[5];
   }
 };
 
 template <typename T>
 struct SmallInputTransform {
   static constexpr int kFrom = 5, kTo = 5;
-  static void Apply(const Vector<T>* x, Vector<T>* u) {
-    TransformToPoints<T>(x[0], x[1], x[2], x[3], u);
-    u[4] = x[0] + x[4] - Points<T>::kSum * x[2];
-  }
+  static void Apply(const Vector<T>* x, Vector<T>* u) { TransformToPointsAndEnd<T>(x[0], x[1], x[2], x[3], x[4], u); }
 };
 
-// Without the point 0 the denominators at the others lose a factor, and those at -2/3 and -3/2 change their sign.
 template <typename T>
 struct SmallOutBackpropTransform {
   static constexpr int kFrom = 3, kTo = 5;
   static void Apply(const Vector<T>* d, Vector<T>* v) {
-    using P = Points<T>;
-    constexpr T kScaleP = P::kScaleP * P::kP, kScaleQ = P::kScaleQ * P::kQ;
-    const Vector<T> even_p = kScaleP * (d[0] + P::kP2 * d[2]), odd_p = kScaleP * P::kP * d[1];
-    const Vector<T> even_q = kScaleQ * (d[0] + P::kQ2 * d[2]), odd_q = kScaleQ * P::kQ * d[1];
-    v[0] = odd_p + even_p;
-    v[1] = odd_p - even_p;
-    v[2] = odd_q + even_q;
-    v[3] = odd_q - even_q;
+    EvaluateWithoutZero<T, 3>(d, v);
     v[4] = d[2];
   }
 };
@@ -121,11 +152,10 @@ template <typename T>
 struct SmallFilterTransform {
   static constexpr int kFrom = 5, kTo = 3;
   static void Apply(const Vector<T>* m, Vector<T>* y) {
-    using P = Points<T>;
-    const Vector<T> sum_p = m[0] + m[1], sum_q = m[2] + m[3];
-    y[0] = sum_p + sum_q;
-    y[1] = P::kP * (m[0] - m[1]) + P::kQ * (m[2] - m[3]);
-    y[2] = P::kP2 * sum_p + P::kQ2 * sum_q + m[4];
+    const Interpolation<T> sums(m);
+    y[0] = sums.At0();
+    y[1] = sums.At1();
+    y[2] = sums.At2() + m[4];
   }
 };
 
@@ -133,8 +163,7 @@ template <typename T>
 struct StridedInputTransform {
   static constexpr int kFrom = 9, kTo = 9;
   static void Apply(const Vector<T>* x, Vector<T>* u) {
-    TransformToPoints<T>(x[0], x[2], x[4], x[6], u);
-    u[4] = x[0] + x[8] - Points<T>::kSum * x[4];
+    TransformToPointsAndEnd<T>(x[0], x[2], x[4], x[6], x[8], u);
     u[5] = x[1];
     u[6] = x[3];
     u[7] = x[5];
@@ -146,12 +175,7 @@ template <typename T>
 struct StridedOutBackpropTransform {
   static constexpr int kFrom = 4, kTo = 9;
   static void Apply(const Vector<T>* d, Vector<T>* v) {
-    using P = Points<T>;
-    const Evaluation<T> at(d, P::kScaleP * P::kP, P::kScaleQ * P::kQ);
-    v[0] = at.odd_p + at.even_p;
-    v[1] = at.odd_p - at.even_p;
-    v[2] = at.odd_q + at.even_q;
-    v[3] = at.odd_q - at.even_q;
+    EvaluateWithoutZero<T, 4>(d, v);
     v[4] = d[3];
     v[5] = d[0];
     v[6] = d[1];
@@ -164,10 +188,10 @@ template <typename T>
 struct StridedFilterTransform {
   static constexpr int kFrom = 9, kTo = 3;
   static void Apply(const Vector<T>* m, Vector<T>* y) {
-    using P = Points<T>;
-    y[0] = (m[0] + m[1]) + (m[2] + m[3]);
+    const Interpolation<T> sums(m);
+    y[0] = sums.At0();
     y[1] = (m[5] + m[6]) + (m[7] + m[8]);
-    y[2] = P::kP * (m[0] - m[1]) + P::kQ * (m[2] - m[3]) + m[4];
+    y[2] = sums.At1() + m[4];
   }
 };
 
