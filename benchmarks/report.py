@@ -47,10 +47,12 @@ it.
 
 _TRAINING_METHOD = """\
 Each row is two trainings of one Keras model in one process, from the same weights and with the same batches, a step of
-the one right after a step of the other: TensorFlow with the kernels that it chooses by default, and with
-`patch_tensorflow()`. The steps are compiled by `tf.function`, or by XLA where the row says so, both trainings alike; the
-patch changes the filter gradients alone, so that the rest of a step bounds what it can gain. Times are medians over the
-steps; the ratio is the median of the steps' own ratios. *Losses* are how far those of two steps are apart at most,
+the one right after a step of the other: TensorFlow alone, and with `patch_tensorflow()`. *Kernels* are what both run:
+TensorFlow's with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`, the default on processors with AVX-512), with Eigen
+(`TF_ENABLE_ONEDNN_OPTS=0`, the default on others), in steps compiled by `tf.function`; or what XLA makes of the whole
+step. The patch changes the filter gradients alone, so that the rest of a step bounds what it can gain: with Eigen most of
+it are the input gradients, which stay TensorFlow's. Times are medians over the steps; the ratio is the median of the
+steps' own ratios. *Losses* are how far those of two steps are apart at most,
 relatively.
 """
 
@@ -84,12 +86,11 @@ def write_training(results: TrainingResults, folder: pathlib.Path) -> None:
 
 def training_table(trainings: Iterable[Training]) -> list[str]:
     """One row for each training, as a Markdown table."""
-    header = ["model", "images", "batch", "type", "XLA", "steps", "TensorFlow, s", "plugin, s", "ratio", "losses"]
+    header = ["model", "images", "batch", "type", "kernels", "steps", "TensorFlow, s", "plugin, s", "ratio", "losses"]
     rows = []
     for training in trainings:
         title = TITLES[training.model].partition(",")[0]
-        row = [title, f"{training.size}x{training.size}", str(training.batch), training.policy]
-        row.append("yes" if training.xla else "no")
+        row = [title, f"{training.size}x{training.size}", str(training.batch), training.policy, training.kernels]
         if training.stock and training.plugin:
             seconds = [f"{statistics.median(steps.seconds):.3f}" for steps in (training.stock, training.plugin)]
             row += [

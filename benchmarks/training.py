@@ -3,8 +3,8 @@
     make bench-training                                        # about half an hour on two cores
     make bench-training ARGS="--model unet --seconds 20"
 
-Runs examples/train_resnet.py for each model in float32 and mixed_bfloat16, with and without XLA, each in a process of its
-own that may use all processors. Writes training.json and training.md into --output, by default build/bench/, and for all
+Runs examples/train_resnet.py for each model in float32 and mixed_bfloat16, on TensorFlow's kernels with oneDNN and with
+Eigen and compiled by XLA, each in a process of its own that may use all processors. Writes training.json and training.md into --output, by default build/bench/, and for all
 trainings benchmarks/results/; what is there is shown by docs/performance.md and the README.
 """
 
@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -31,6 +32,8 @@ MODELS = {"resnet50_96": ("resnet50", 96, 16), "resnet50_224": ("resnet50", 224,
 # One that takes no time, to try this with.
 TINY = {"tiny": ("unet", 8, 1)}
 POLICIES = ("float32", "mixed_bfloat16")
+# With the environment that chooses them. By default TensorFlow takes oneDNN on processors with AVX-512, Eigen on others.
+KERNELS = {"oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "Eigen": {"TF_ENABLE_ONEDNN_OPTS": "0"}, "XLA": {}}
 # For loading, tracing and compiling, twice, and for the steps that are under way when the time is up.
 _PATIENCE_SECONDS = 900.0
 
@@ -40,8 +43,8 @@ def main() -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     trainings = []
-    for model, policy, xla in itertools.product(options.model, options.policy, (False, True)):
-        trainings.append(_train(Training(*{**MODELS, **TINY}[model], policy, xla), options))
+    for model, policy, kernels in itertools.product(options.model, options.policy, KERNELS):
+        trainings.append(_train(Training(*{**MODELS, **TINY}[model], policy, kernels), options))
         print("\n".join(report.training_table(trainings)[-1:]), flush=True)
     results = TrainingResults(make_command("bench-training"), machine.describe(), time.monotonic() - start, trainings)
     results.save(options.output / "training.json")
@@ -65,10 +68,15 @@ def _train(training: Training, options: argparse.Namespace) -> Training:
             "--output": output,
         }
         command = [sys.executable, EXAMPLE, *map(str, itertools.chain.from_iterable(arguments.items()))]
-        command += ["--xla"] if training.xla else []
+        command += ["--xla"] if training.kernels == "XLA" else []
         try:
             subprocess.run(
-                command, check=True, timeout=options.seconds + _PATIENCE_SECONDS, capture_output=True, text=True
+                command,
+                check=True,
+                timeout=options.seconds + _PATIENCE_SECONDS,
+                capture_output=True,
+                text=True,
+                env={**os.environ, **KERNELS[training.kernels]},
             )
         except subprocess.TimeoutExpired as error:
             return dataclasses.replace(training, failure=f"did not end within {error.timeout:.0f} seconds")

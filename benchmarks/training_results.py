@@ -29,7 +29,8 @@ class Training:
     batch: int
     policy: str
     """Keras's: float32 or mixed_bfloat16."""
-    xla: bool
+    kernels: str
+    """What both trainings run, but for the plugin's filter gradients: TensorFlow's ops with oneDNN or Eigen, or XLA."""
     stock: Steps | None = None
     plugin: Steps | None = None
     failure: str = ""

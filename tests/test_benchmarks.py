@@ -101,11 +101,13 @@ def test_trainings_are_measured_and_shown_on_the_page(tmp_path: pathlib.Path) ->
     )
     assert run.returncode == 0, run.stdout + run.stderr
     trainings = json.loads((folder / "training.json").read_text())["trainings"]
-    assert [(t["policy"], t["xla"]) for t in trainings] == [
-        ("float32", False),
-        ("float32", True),
-        ("mixed_bfloat16", False),
-        ("mixed_bfloat16", True),
+    assert [(t["policy"], t["kernels"]) for t in trainings] == [
+        ("float32", "oneDNN"),
+        ("float32", "Eigen"),
+        ("float32", "XLA"),
+        ("mixed_bfloat16", "oneDNN"),
+        ("mixed_bfloat16", "Eigen"),
+        ("mixed_bfloat16", "XLA"),
     ]
     for training in trainings:
         stock, plugin = training["stock"], training["plugin"]
@@ -122,7 +124,7 @@ report.write(results.Results("make bench", {}, 0.0, []), pathlib.Path(sys.argv[2
 """
     subprocess.run([sys.executable, "-c", program, BENCHMARKS, folder, page], check=True)
     rows = [line for line in (folder / "training.md").read_text().splitlines() if line.startswith("| U-Net |")]
-    assert len(rows) == 4
+    assert len(rows) == 6
     assert set(rows) <= set(page.read_text().splitlines())
 
 
@@ -152,4 +154,4 @@ def test_a_training_that_fails_is_shown_with_its_reason(tmp_path: pathlib.Path) 
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert run.returncode == 1, run.stdout + run.stderr
-    assert (tmp_path / "training.md").read_text().count("ended with status 1: ImportError: no photographs") == 2
+    assert (tmp_path / "training.md").read_text().count("ended with status 1: ImportError: no photographs") == 3

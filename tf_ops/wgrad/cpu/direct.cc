@@ -1,7 +1,7 @@
 // The direct algorithm, an implicit GEMM: for each filter tap, the pixels of X that the tap sees and the pixels of dY
-// they meet are packed into dense panels that stay in the caches, and the micro-kernel multiplies them. X is packed
-// slice by slice and asked for one slice ahead. Pixels that the tap sees in the padding are left out of the panels,
-// unless bfloat16 is multiplied in pairs of pixels.
+// they meet are packed into dense panels that stay in the caches, and the micro-kernel multiplies them. X is packed a
+// few slices at a time, and the next ones are asked for meanwhile. Pixels that the tap sees in the padding are left out
+// of the panels, unless bfloat16 is multiplied in pairs of pixels.
 #include "tf_ops/wgrad/cpu/direct.h"
 
 #include <algorithm>
@@ -28,7 +28,7 @@ struct WorkerBytes {
 
 WorkerBytes WorkerBytesOf(const DirectPlan& plan, int64_t sum_size) {
   WorkerBytes bytes;
-  bytes.a = plan.a_in_place ? 0 : AlignedBytes(Pitch(plan) * plan.slice_rows * sum_size);
+  bytes.a = plan.a_in_place ? 0 : AlignedBytes(Pitch(plan) * plan.pack_rows * sum_size);
   bytes.b = AlignedBytes(plan.group_block * Pitch(plan) * plan.column_block * sum_size);
   bytes.indices = AlignedBytes(plan.depth_block * sizeof(int32_t));
   bytes.offsets = AlignedBytes(plan.depth_block * sizeof(int64_t));
@@ -122,8 +122,8 @@ class Task {
       const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
       find(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth_, &pixels_);
       for (int64_t group = first_group_; group < end_group_; ++group) {
-        for (int64_t row = first_row_; row < end_row_; row += plan_.slice_rows) {
-          MultiplyRows(group, tap, row, std::min(plan_.slice_rows, end_row_ - row), accumulate);
+        for (int64_t row = first_row_; row < end_row_; row += plan_.pack_rows) {
+          MultiplyRows(group, tap, row, std::min(plan_.pack_rows, end_row_ - row), accumulate);
         }
       }
     }
@@ -135,21 +135,12 @@ class Task {
             0, Panels(group));
   }
 
-  void MultiplyRows(int64_t group, int64_t tap, int64_t row, int64_t rows, bool accumulate) {
-    const char* from = Input(group, row);
-    const T* a = a_;
-    int64_t a_stride = PanelStride(rows, plan_.slice_rows, d_.kernels.lanes);
-    if (plan_.a_in_place) {
-      a = reinterpret_cast<const T*>(from) + pixels_.offsets[0];
-      a_stride = p_.in_channels;
-    } else {
-      d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
-    }
-    T* sums = slice_sums_ + (tap * plan_.rows + row) * d_.sum_columns + first_column_ +
-              group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
-    Prefetch next_slice = NextSlice(group, row, rows);
+  void MultiplyRows(int64_t group, int64_t tap, int64_t first_row, int64_t rows, bool accumulate) {
+    const char* from = Input(group, first_row);
+    if (!plan_.a_in_place) d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
+    Prefetch next_rows = NextRows(group, first_row, rows);
     const auto before_tile = [&](T* tile, int64_t tile_rows, int64_t tile_columns) {
-      next_slice.Some();
+      next_rows.Some();
       next_output_.Some();
       if (!plan_.sums_in_cache) {
         PrefetchToWrite(reinterpret_cast<const char*>(tile), d_.sum_columns * sizeof(T), tile_rows,
@@ -157,8 +148,19 @@ class Task {
       }
     };
     const Indexed indexed = pixels_.count == depth_ ? kNotIndexed : kIndexedB;
-    MultiplySlice(d_.kernels, indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride, rows, Panels(group), pitch_,
-                  columns_, pixels_.indices, sums, d_.sum_columns, accumulate, next_block_, before_tile);
+    for (int64_t row = 0; row < rows; row += plan_.slice_rows) {
+      const int64_t slice_rows = std::min(plan_.slice_rows, rows - row);
+      const T* a = a_ + row * pitch_;
+      int64_t a_stride = PanelStride(slice_rows, plan_.slice_rows, d_.kernels.lanes);
+      if (plan_.a_in_place) {
+        a = reinterpret_cast<const T*>(from) + pixels_.offsets[0] + row;
+        a_stride = p_.in_channels;
+      }
+      T* sums = slice_sums_ + (tap * plan_.rows + first_row + row) * d_.sum_columns + first_column_ +
+                group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
+      MultiplySlice(d_.kernels, indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride, slice_rows, Panels(group),
+                    pitch_, columns_, pixels_.indices, sums, d_.sum_columns, accumulate, next_block_, before_tile);
+    }
   }
 
   // All of the next block, where a cache holds it beside this one, in the order of the memory, which wakes the
@@ -173,12 +175,14 @@ class Task {
                         {OutBackprop(0, next_pixel), bytes * p_.out_channels}, asks);
   }
 
-  // The slice after this one, but for that of another tap, which sees most of the same pixels.
-  Prefetch NextSlice(int64_t group, int64_t row, int64_t rows) const {
+  // The rows that are packed after these, but for those of another tap, which sees most of the same pixels.
+  Prefetch NextRows(int64_t group, int64_t row, int64_t rows) const {
     if (next_block_) return Prefetch();
     const char* next;
+    int64_t next_rows = std::min(plan_.pack_rows, end_row_ - first_row_);
     if (row + rows < end_row_) {
       next = Input(group, row + rows);
+      next_rows = std::min(plan_.pack_rows, end_row_ - row - rows);
     } else if (group + 1 < end_group_) {
       next = Input(group + 1, first_row_);
     } else if (plan_.pointwise) {
@@ -186,8 +190,8 @@ class Task {
     } else {
       return Prefetch();
     }
-    return Prefetch(next, pixels_.offsets, d_.element_size, pixels_.count, plan_.slice_rows * d_.element_size,
-                    Tiles(d_.kernels, rows, columns_));
+    return Prefetch(next, pixels_.offsets, d_.element_size, pixels_.count, next_rows * d_.element_size,
+                    SliceTiles(rows));
   }
 
   // The pixels of dY that are packed after these, where few rows of X pay for the wait: 2_1x1a, 2_1x1b and 3_1x1b gain
@@ -199,8 +203,12 @@ class Task {
     const int64_t run = (groups - 1) * plan_.columns + columns_;
     return Prefetch(OutBackprop(first_group_, first_pixel), p_.out_channels * d_.element_size,
                     std::min(plan_.depth_block, end_pixel_ - first_pixel), run * d_.element_size,
-                    plan_.taps * groups * CeilDiv(rows, plan_.slice_rows) *
-                        Tiles(d_.kernels, std::min(rows, plan_.slice_rows), columns_));
+                    plan_.taps * groups * SliceTiles(rows));
+  }
+
+  // Tiles of so many rows, slice by slice.
+  int64_t SliceTiles(int64_t rows) const {
+    return CeilDiv(rows, plan_.slice_rows) * Tiles(d_.kernels, std::min(rows, plan_.slice_rows), columns_);
   }
 
   // One channel of X, at the pixel that offsets count from.
@@ -282,6 +290,9 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   d.padded_columns = RoundUp(d.columns, lanes);
 
   d.slice_rows = SliceRows(d.rows);
+  // Longer runs of X at a time: two slices gain 1 to 3 % over one, four another 1 to 2 % in float64.
+  constexpr int64_t kPackSlices = 4;
+  d.pack_rows = std::min(kPackSlices * d.slice_rows, RoundUp(d.rows, d.slice_rows));
   d.pointwise = IsPointwise(p);
   // With few columns a packed element is used too seldom to pay for packing: 2_1x1c gains 8 % in place, 3_1x1a loses 4
   // %.

@@ -15,6 +15,7 @@ std::string Blocking(const DirectPlan& d) {
       .Add("a_in_place", d.a_in_place)
       .Add("sums_in_place", d.in_place)
       .Add("slice_rows", d.slice_rows)
+      .Add("pack_rows", d.pack_rows)
       .Add("column_block", d.column_block)
       .Add("group_block", d.group_block)
       .Add("depth_block", d.depth_block)

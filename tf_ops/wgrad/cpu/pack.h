@@ -103,6 +103,31 @@ void PackPanels(const void* source, const int64_t* offsets, int64_t count, int64
   pack(static_cast<const Source*>(source), offsets, count, width, panel_width, pitch, slot, to);
 }
 
+inline void StoreRounded(Vector<float> sums, float* to) { Store(sums, to); }
+
+inline void StoreRounded(Vector<double> sums, double* to) { Store(sums, to); }
+
+inline void StoreRounded(Vector<float> sums, BFloat16* to) {
+  const auto bits = reinterpret_cast<Vector<uint32_t>>(sums);
+  const Vector<uint32_t> nan = bits >> 16 | 0x40;
+  const Vector<uint32_t> rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  const Vector<uint32_t> result = sums == sums ? rounded : nan;
+  Store(__builtin_convertvector(result, Vector<uint16_t, kVectorBytes / 2>), reinterpret_cast<uint16_t*>(to));
+}
+
+inline void StoreRounded(Vector<float> sums, Half* to) {
+#if WGRAD_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph((__m512)sums, _MM_FROUND_TO_NEAREST_INT));
+#elif WGRAD_VECTOR_BYTES == 32 && defined(__F16C__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph((__m256)sums, _MM_FROUND_TO_NEAREST_INT));
+#elif WGRAD_VECTOR_BYTES == 16 && defined(__aarch64__)
+  const float16x4_t halves = vcvt_f16_f32((float32x4_t)sums);
+  std::memcpy(to, &halves, sizeof(halves));
+#else
+  for (int i = 0; i < kLanes<float>; ++i) to[i] = ToHalf(sums[i]);
+#endif
+}
+
 // Adds the `slices` partial sums in their order and rounds once.
 template <typename T, typename Result>
 void Reduce(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to) {
@@ -111,7 +136,7 @@ void Reduce(const T* partial, int64_t slice_stride, int64_t slices, int64_t coun
   for (; i + kLanes<T> <= count; i += kLanes<T>) {
     Vector<T> sum = Load(partial + i);
     for (int64_t s = 1; s < slices; ++s) sum += Load(partial + s * slice_stride + i);
-    for (int lane = 0; lane < kLanes<T>; ++lane) result[i + lane] = FromAccumulator<Result>(static_cast<T>(sum[lane]));
+    StoreRounded(sum, result + i);
   }
   for (; i < count; ++i) {
     T sum = partial[i];

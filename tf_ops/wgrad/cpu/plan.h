@@ -22,6 +22,7 @@ struct DirectPlan {
   bool blocks_in_cache;      // this block of pixels, the next one and the sums
   int64_t taps, rows;        // per group
   int64_t slice_rows;        // rows of one packed slice of A
+  int64_t pack_rows;         // rows packed at a time, whole slices
   int64_t columns;           // of one group
   int64_t padded_columns;    // columns rounded up to whole vectors
   int64_t column_block;      // most columns of one task, whole vectors
