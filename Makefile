@@ -82,5 +82,5 @@ setup:
 	@tools/setup.sh
 
 clean:
-	rm -rf dist site $(PACKAGE)/_build_info.py $(PACKAGE)/_conv_backprop_*.so
-	.venv/bin/bazel clean
+	rm -rf build dist site $(PACKAGE)/_build_info.py $(PACKAGE)/_conv_backprop_*.so
+	[ ! -e .venv/bin/bazel ] || .venv/bin/bazel clean

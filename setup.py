@@ -64,8 +64,10 @@ class BuildLibraries(build_py):
             self.add(pathlib.Path(scratch, "bin", PACKAGE))
 
     def add(self, folder: pathlib.Path) -> None:
+        # What is editable is imported from where it lies.
+        package = ROOT / PACKAGE if self.editable_mode else pathlib.Path(self.build_lib, pathlib.Path(PACKAGE).name)
         for file in (folder / "_build_info.py", *folder.glob("_conv_backprop_*.so")):
-            target = pathlib.Path(self.build_lib, pathlib.Path(PACKAGE).name, file.name)
+            target = package / file.name
             shutil.copyfile(file, target)
             target.chmod(0o644)
 

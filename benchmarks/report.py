@@ -36,8 +36,10 @@ multiply-adds in registers, in the arithmetic that suits the type best, on as ma
 - All are called eagerly, as raw ops. The plugin is `Conv2DBackpropFilterV2`. TensorFlow is its V1 op, for depthwise
   layers `DepthwiseConv2dNativeBackpropFilter`, once with oneDNN and once with Eigen, of which TensorFlow uses one by
   default, depending on the processor. PyTorch is `aten::convolution_backward` on channels_last tensors.
-- All read the same memory, NHWC, values drawn from a normal distribution. Padding is SAME. Every result has been
-  checked against sums in float64; a wrong one would not be in the tables.
+- All read the same memory, NHWC, values drawn from a normal distribution. Padding is SAME: for Eigen, which oneDNN
+  leaves no other, the same zeros as explicit paddings; for PyTorch, which pads both sides alike, what is missing on one
+  is added to X beforehand. Every result has been checked against sums in float64; a wrong one would not be in the
+  tables.
 - With one thread the process is bound to one processor.
 
 `make bench` repeats this, and `.venv/bin/python benchmarks/run.py --help` lists the options, which `make bench
@@ -52,8 +54,7 @@ TensorFlow's with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`, the default on processors w
 (`TF_ENABLE_ONEDNN_OPTS=0`, the default on others), in steps compiled by `tf.function`; or what XLA makes of the whole
 step. The patch changes the filter gradients alone, so that the rest of a step bounds what it can gain: with Eigen most of
 it are the input gradients, which stay TensorFlow's. Times are medians over the steps; the ratio is the median of the
-steps' own ratios. *Losses* are how far those of two steps are apart at most,
-relatively.
+steps' own ratios. *Losses* are how far those of two steps are apart at most, relatively.
 """
 
 

@@ -4,8 +4,9 @@
     make bench-training ARGS="--model unet --seconds 20"
 
 Runs examples/train_resnet.py for each model in float32 and mixed_bfloat16, on TensorFlow's kernels with oneDNN and with
-Eigen and compiled by XLA, each in a process of its own that may use all processors. Writes training.json and training.md into --output, by default build/bench/, and for all
-trainings benchmarks/results/; what is there is shown by docs/performance.md and the README.
+Eigen and compiled by XLA, each in a process of its own that may use all processors. Writes training.json and training.md
+into --output, by default build/bench/, and for all trainings benchmarks/results/; what is there is shown by
+docs/performance.md and the README.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def patches(batch: int, size: int) -> Iterator[Batch]:
         images = []
         for label in labels:
             height, width, _ = photographs[label].shape
-            top, left = random.integers(height - size), random.integers(width - size)
+            top, left = random.integers(height - size + 1), random.integers(width - size + 1)
             images.append(photographs[label][top : top + size, left : left + size])
         yield np.stack(images), labels
 

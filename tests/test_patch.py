@@ -270,9 +270,22 @@ def test_replaced_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(ops.gradient_registry._registry["Conv2D"], "type", lambda op, grad: [None, None])
         before = registered()
-        with pytest.raises(RuntimeError, match="cannot restore the gradient of Conv2D: it was replaced after patching"):
+        with pytest.raises(RuntimeError, match="the gradient of Conv2D was replaced after patching"):
             plugin.unpatch_tensorflow()
         assert registered() == before
+
+
+def test_replaced_meanwhile_and_patched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ops.gradient_registry._registry["Conv2D"]
+    with plugin.patched_tensorflow(), monkeypatch.context() as patch:
+        patch.setitem(entry, "type", lambda op, grad: [None, None])
+        before = registered()
+        with pytest.raises(RuntimeError, match="the gradient of Conv2D was replaced after patching"):
+            plugin.patch_tensorflow()
+        with pytest.raises(RuntimeError), plugin.patched_tensorflow():
+            pass
+        assert registered() == before
+    assert registered() == STOCK
 
 
 def test_replaced_and_put_back_by_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import gc
 import importlib
 import inspect
 import os
 import pathlib
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -293,6 +295,13 @@ def test_conv2d_in_nchw() -> None:
         ({"strides": 1, "padding": [1, 1, 1, 1]}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
         ({"strides": 1, "padding": [[0, 0], [1, 1]]}, "padding must be 'SAME', 'VALID' or four pairs of integers"),
         ({"strides": 1, "padding": "SAME", "data_format": "HWCN"}, "data_format must be 'NHWC' or 'NCHW', got 'HWCN'"),
+        ({"strides": 0, "padding": "SAME"}, r"strides must be positive and below 2\^31, got 0"),
+        ({"strides": 1, "padding": "SAME", "dilations": 2**70}, r"dilations must be positive and below 2\^31, got \d+"),
+        ({"strides": [2, 1, 1, 1], "padding": "SAME"}, r"strides must be 1 for batch and channels, got \[2, 1, 1, 1\]"),
+        (
+            {"strides": [1, 2, 1, 1], "padding": "SAME", "data_format": "NCHW"},
+            "1 for batch and channels, got .* in NCHW",
+        ),
     ],
 )
 def test_conv2d_rejects(arguments, message: str) -> None:
@@ -307,6 +316,16 @@ def test_conv2d_rejects(arguments, message: str) -> None:
 def test_conv2d_rejects_what_is_no_integers(strides, named: str) -> None:
     with pytest.raises(TypeError, match=f"strides must be integers, got {named}"):
         plugin.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([2, 2, 1, 1]), strides=strides, padding="SAME")
+
+
+def test_traced_conv2d_lets_go_of_its_graph() -> None:
+    def traced() -> weakref.ref:
+        step = tf.function(lambda x: plugin.conv2d(x, tf.ones([2, 2, 1, 1]), 1, "SAME", dilations=2))
+        return weakref.ref(step.get_concrete_function(tf.TensorSpec([1, 4, 4, 1])).graph)
+
+    graph = traced()
+    gc.collect()
+    assert graph() is None
 
 
 def test_flops_in_tensorflows_profiler() -> None:

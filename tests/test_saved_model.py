@@ -95,6 +95,30 @@ np.savez(sys.argv[1] + "/values.npz", **values)
     assert values["count"] == 2
 
 
+def test_gradients_of_another_process_are_not_taken_for_ones_of_this(tmp_path: pathlib.Path) -> None:
+    """Both processes number their convolutions from the first on."""
+    model = tf.Module()
+    model.convolution = tf.function(lambda x, w: plugin.conv2d(x, w, 1, "SAME"))
+    x, w = tf.TensorSpec([1, 6, 6, 1]), tf.TensorSpec([3, 3, 1, 1])
+    signature = model.convolution.get_concrete_function(x, w)
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(model, tmp_path, signatures=signature, options=options)
+    program = """
+import sys, tensorflow as tf, tensorflow_conv_backprop as plugin
+x, w = tf.ones([1, 6, 6, 1]), tf.ones([3, 3, 1, 1])
+for _ in range(200):
+    tf.function(lambda x, w: plugin.conv2d(x, w, 1, "SAME", dilations=2)).get_concrete_function(x, w)
+model = tf.saved_model.load(sys.argv[1])
+with tf.GradientTape() as tape:
+    tape.watch(w)
+    y = model.convolution(x, w)
+tape.gradient(y, w)
+"""
+    run = in_fresh_process(program, tmp_path)
+    assert run.returncode == 1
+    assert run.stderr.strip().splitlines()[-1].startswith("LookupError: "), run.stderr
+
+
 def test_without_the_plugin_the_error_names_the_op(saved) -> None:
     _, path = saved
     run = in_fresh_process(LOAD + "model.filter_gradient(tf.constant(x))", path)

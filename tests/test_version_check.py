@@ -60,6 +60,16 @@ def test_import_says_what_to_install(package: pathlib.Path) -> None:
     assert any(f"pip install '{name}==2.3.*'" in message for name in installed)
 
 
+def test_import_without_tensorflow(package: pathlib.Path) -> None:
+    (package / "_build_info.py").write_text("TENSORFLOW_VERSION = '2.3.4'\nVERSION = '5.6.7'\nCUDA_VERSION = None\n")
+    hidden = "import sys; sys.modules['tensorflow'] = None; "
+    program = f"{hidden}sys.path.insert(0, {str(package.parent)!r}); import tensorflow_conv_backprop"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 1
+    message = run.stderr.strip().splitlines()[-1]
+    assert message.startswith("ImportError: tensorflow-conv-backprop 5.6.7 was built for TensorFlow 2.3.4, and none is")
+
+
 def test_import_before_the_build(package: pathlib.Path) -> None:
     run = imported(package)
     assert run.returncode == 1

@@ -122,9 +122,13 @@ def integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
 def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
     """One, two or four integers, as four in the order of `data_format`."""
     values = integers(name, list(value) if np.iterable(value) else [value])
-    if len(values) == 4:
-        return values
-    if len(values) not in (1, 2):
+    if len(values) not in (1, 2, 4):
         raise ValueError(f"{name} must be 1, 2 or 4 integers, got {value!r}")
+    if not all(1 <= size < 2**31 for size in values):
+        raise ValueError(f"{name} must be positive and below 2^31, got {value!r}")
+    if len(values) == 4:
+        if values[data_format.index("N")] != 1 or values[data_format.index("C")] != 1:
+            raise ValueError(f"{name} must be 1 for batch and channels, got {value!r} in {data_format}")
+        return values
     height, width = values if len(values) == 2 else values * 2
     return (1, height, width, 1) if data_format == "NHWC" else (1, 1, height, width)

@@ -32,7 +32,8 @@ def conv2d(
 ) -> tf.Tensor:
     """`tf.nn.conv2d` whose gradients, of any order, get their filter gradients from `conv2d_backprop_filter_v2`.
 
-    On CPU it also runs where `tf.nn.conv2d` does not: in NCHW, in every type.
+    On CPU it also runs where `tf.nn.conv2d` does not: in NCHW, in every type. An eager tape computes both gradients,
+    even if only one is asked for; a graph, or `tf.nn.conv2d` under `patch_tensorflow`, only what is needed.
 
     >>> image, filters = tf.ones([1, 3, 3, 1]), tf.Variable(tf.ones([2, 2, 1, 1]))
     >>> with tf.GradientTape() as tape:
@@ -56,8 +57,9 @@ def conv2d(
         `batch_shape + [out_channels, out_height, out_width]` in NCHW, of the type of `input`.
 
     Raises:
-        ValueError, TypeError: If an argument is not of a form described above.
-        tf.errors.InvalidArgumentError: If shapes do not match, or an attribute has a value out of range.
+        ValueError, TypeError: If an argument is not of a form described above. While a graph is built, ValueError also
+            if shapes do not match.
+        tf.errors.InvalidArgumentError: If shapes do not match, or a padding is negative.
     """
     attributes = ConvAttributes.of_arguments(strides, padding, data_format, dilations)
     with tf.name_scope(name or "conv2d"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import uuid
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +14,8 @@ from tensorflow.python.eager import record
 # Of the inputs and the gradient for the output, the gradients for the inputs.
 Gradients = Callable[[Sequence[tf.Tensor], tf.Tensor], list[tf.Tensor | None]]
 
+# A graph of another process must not find its gradients' names here, where they would mean other gradients.
+_process = uuid.uuid4().hex
 _numbers = itertools.count()
 
 
@@ -26,19 +30,23 @@ def with_gradients(y: Callable[[], tf.Tensor], inputs: list[tf.Tensor], gradient
         result = y()
         if not tf.executing_eagerly():
             result = _tied(result, inputs, gradients)
+    # For all inputs: which of them a forward accumulator's own tape watches cannot be asked.
     record.record_operation("with_gradients", [result], inputs, lambda dy: gradients(inputs, tf.convert_to_tensor(dy)))
     return result
 
 
 def _tied(y: tf.Tensor, inputs: list[tf.Tensor], gradients: Gradients) -> tf.Tensor:
     """`y` out of an operation that also has `inputs`, so that its gradient finds them."""
-    name = f"CustomGradient-tensorflow_conv_backprop-{next(_numbers)}"
+    name = f"CustomGradient-tensorflow_conv_backprop-{_process}-{next(_numbers)}"
+    with tf.compat.v1.get_default_graph().gradient_override_map({"IdentityN": name}):
+        tied = tf.identity_n([y, *inputs])[0]
+    # The registry keeps what it is given for ever, and a tensor would keep its graph.
+    graph, operation = weakref.ref(tied.graph), tied.op.name
 
     @tf.RegisterGradient(name)
     def gradient(op: Any, dy: tf.Tensor, *unused: tf.Tensor) -> list[tf.Tensor | None]:
-        # What saves a model traces this without an operation.
-        its_inputs = inputs if op is None else op.inputs[1:]
-        return [None, *gradients(its_inputs, tf.convert_to_tensor(dy))]
+        if op is None:  # what saves a model traces this without an operation
+            op = graph().get_operation_by_name(operation)
+        return [None, *gradients(op.inputs[1:], tf.convert_to_tensor(dy))]
 
-    with tf.compat.v1.get_default_graph().gradient_override_map({"IdentityN": name}):
-        return tf.identity_n([y, *inputs])[0]
+    return tied

@@ -10,12 +10,21 @@ import pathlib
 import warnings
 from typing import Any
 
-import tensorflow as tf
-
 try:
     from tensorflow_conv_backprop import _build_info
 except ImportError:
     raise ImportError("the library of tensorflow_conv_backprop is not built yet; `make` builds it") from None
+
+try:
+    import tensorflow as tf
+except ModuleNotFoundError as error:
+    if error.name != "tensorflow":
+        raise
+    raise ImportError(
+        f"tensorflow-conv-backprop {_build_info.VERSION} was built for TensorFlow {_build_info.TENSORFLOW_VERSION}, and "
+        "none is installed. Install it with pip install 'tensorflow-conv-backprop[cpu]'; [tensorflow] and [gpu] bring "
+        "its other packages."
+    ) from None
 
 _LIBRARY = pathlib.Path(__file__).with_name("_conv_backprop_ops.so")
 # Not built where TensorFlow lacks what it needs; there, functions with jit_compile=True cannot contain the op.

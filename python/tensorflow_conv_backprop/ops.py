@@ -33,8 +33,8 @@ def conv2d_backprop_filter_v2(
     float64, and the sum is rounded once. The result does not depend on the number of threads.
 
     The convolution is grouped when the filter has fewer input channels than `input`:
-    `groups = in_channels // filter_in_channels`, which must divide `in_channels` and `out_channels`. Both gradients of this op are registered, to any order; for `filter`
-    the gradient is `None`.
+    `groups = in_channels // filter_in_channels`, which must divide `in_channels` and `out_channels`. Both gradients of
+    this op are registered, to any order; for `filter` the gradient is `None`.
 
     >>> image = tf.constant([[1.0, 2.0, 3.0]])[..., tf.newaxis, tf.newaxis]  # 1 image, 3 x 1 pixels, 1 channel
     >>> dy = tf.constant([[10.0, 1.0]])[..., tf.newaxis, tf.newaxis]

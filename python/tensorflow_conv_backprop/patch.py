@@ -62,7 +62,8 @@ def patch_tensorflow() -> None:
     imported. Calling this twice is the same as calling it once.
 
     Raises:
-        RuntimeError: If the gradient registry of this TensorFlow is not laid out as expected. Nothing is changed then.
+        RuntimeError: If the gradient registry of this TensorFlow is not laid out as expected, or if somebody else
+            replaced a patched gradient. Nothing is changed then.
     """
     global _patched_for_good
     with _lock:
@@ -139,18 +140,24 @@ def _entries() -> dict[str, dict[str, Any]]:
 
 
 def _install() -> None:
-    for op, entry in _entries().items():
-        if entry["type"] is not _PATCHES[op]:
-            _originals[op] = entry["type"]
-            entry["type"] = _PATCHES[op]
+    entries = _entries()
+    _refuse_foreign(entries)
+    for op, entry in entries.items():
+        _originals.setdefault(op, entry["type"])
+        entry["type"] = _PATCHES[op]
 
 
 def _restore() -> None:
     if not _originals:
         return
     entries = _entries()
-    foreign = [op for op, entry in entries.items() if entry["type"] not in (_PATCHES[op], _originals[op])]
-    if foreign:
-        raise RuntimeError(f"cannot restore the gradient of {', '.join(foreign)}: it was replaced after patching")
+    _refuse_foreign(entries)
     for op, entry in entries.items():
         entry["type"] = _originals.pop(op)
+
+
+def _refuse_foreign(entries: dict[str, dict[str, Any]]) -> None:
+    """Raises RuntimeError if a patched gradient is neither this module's nor the one that was there before it."""
+    foreign = [op for op, original in _originals.items() if entries[op]["type"] not in (_PATCHES[op], original)]
+    if foreign:
+        raise RuntimeError(f"the gradient of {', '.join(foreign)} was replaced after patching; put it back first")

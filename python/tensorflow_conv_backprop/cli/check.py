@@ -52,7 +52,8 @@ def add_command(commands: Any) -> None:
         "check",
         help="a self-test of this machine",
         description="Computes some problems with every algorithm in every type, and compares with the definition in "
-        "float64; float32 without tf32. Takes less than a minute. Exit code 1 means that a result was wrong or differed between two runs.",
+        "float64; float32 without tf32. Takes less than a minute. Exit code 1 means that a result was wrong or differed "
+        "between two runs.",
     )
     parser.set_defaults(run=run)
 

@@ -18,8 +18,10 @@ def need(module: str) -> Any:
     """
     try:
         return importlib.import_module(module)
-    except ImportError:
+    except ModuleNotFoundError as error:
         package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise  # it is installed, and lacks something itself
         raise MissingExtra(
             f"this command needs {package}, which is not installed: pip install 'tensorflow-conv-backprop[cli]'"
         ) from None
