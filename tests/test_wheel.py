@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -240,6 +241,20 @@ def test_building_from_source_says_early_what_it_needs(
     )
     assert run.returncode == 1
     assert message in run.stderr.strip().splitlines()[-1]
+
+
+def test_editable_install_has_the_libraries_in_the_checkout(sdist: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    checkout, built = tmp_path / "checkout", tmp_path / "built"
+    shutil.copytree(sdist, checkout)
+    built.mkdir()
+    names = ["_build_info.py", *LIBRARIES]
+    for name in names:
+        (built / name).write_text("")
+    hook = f"from setuptools import build_meta; build_meta.build_editable({str(tmp_path)!r})"
+    environment = {**os.environ, "CONV_BACKPROP_BUILT": str(built)}
+    subprocess.run([sys.executable, "-c", hook], cwd=checkout, env=environment, check=True, capture_output=True)
+    package = checkout / "python" / "tensorflow_conv_backprop"
+    assert [name for name in names if not (package / name).exists()] == []
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

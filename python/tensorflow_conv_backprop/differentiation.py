@@ -45,8 +45,8 @@ def _tied(y: tf.Tensor, inputs: list[tf.Tensor], gradients: Gradients) -> tf.Ten
 
     @tf.RegisterGradient(name)
     def gradient(op: Any, dy: tf.Tensor, *unused: tf.Tensor) -> list[tf.Tensor | None]:
-        if op is None:  # what saves a model traces this without an operation
-            op = graph().get_operation_by_name(operation)
+        if op is None:  # what saves a model, and keeps its graph, traces this without an operation
+            op = graph().get_operation_by_name(operation)  # type: ignore[union-attr]
         return [None, *gradients(op.inputs[1:], tf.convert_to_tensor(dy))]
 
     return tied

@@ -85,7 +85,7 @@ void Test(Problem p, DataType dtype, Layout layout) {
   p.dtype = dtype;
   p.layout = layout;
   const Tensor x = RandomTensor(dtype, InputElements(p), 1), dy = RandomTensor(dtype, OutputElements(p), 2);
-  // The reference algorithm in float64 is the definition; reference_test.cc checks it by hand.
+  // The reference algorithm in float64 is the definition.
   Problem exact_problem = p;
   exact_problem.dtype = DataType::kFloat64;
   Tensor exact_x, exact_dy;

@@ -1,5 +1,4 @@
-// Which algorithm the planner takes for which problem, that it never asks for too much memory, and that no plan depends
-// on anything but the problem and the instruction set.
+// Which algorithm the planner takes for which problem, and that it never asks for too much memory.
 #include "tf_ops/wgrad/cpu/plan.h"
 
 #include <string>

@@ -1,10 +1,13 @@
-// Every instruction set adds partial sums in their order and rounds as scalar.h does, to the last bit.
+// Every instruction set adds partial sums in their order, rounds as scalar.h does, to the last bit but for those of a
+// NaN, and tells whether all of them were finite.
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "tests/engine/check.h"
+#include "tests/engine/wide.h"
 #include "tf_ops/wgrad/cpu/isa.h"
 #include "tf_ops/wgrad/cpu/scalar.h"
 
@@ -12,7 +15,7 @@ namespace {
 
 using namespace wgrad;
 
-// One more than whole vectors, so that the rest behind them is rounded too.
+// One more than whole vectors.
 constexpr int64_t kCount = 4 * 16 + 1;
 
 template <typename T>
@@ -45,7 +48,7 @@ void TestEveryPatternRounds(const Isa& isa) {
 }
 
 // 1 + 2^-24 rounds to 1, so that the sum of the three is 0 in this order alone.
-template <typename T>
+template <typename T, typename Result>
 void TestAddsInOrder(const Isa& isa, DataType dtype) {
   constexpr int64_t kSlices = 3;
   const T small = sizeof(T) == sizeof(float) ? T(0x1p-24) : T(0x1p-53);
@@ -55,18 +58,37 @@ void TestAddsInOrder(const Isa& isa, DataType dtype) {
     partial[kCount + i] = small;
     partial[2 * kCount + i] = -1;
   }
-  std::vector<T> sums(kCount, T(7));
-  KernelsOf<T>(isa).reduce[static_cast<int>(dtype)](partial.data(), kCount, kSlices, kCount, sums.data());
-  for (const T sum : sums) CHECK_EQ(sum, T(0));
+  const auto reduce = [&](Result* sums) {
+    return KernelsOf<T>(isa).reduce[static_cast<int>(dtype)](partial.data(), kCount, kSlices, kCount, sums);
+  };
+  std::vector<Result> sums(kCount, FromAccumulator<Result>(T(7)));
+  CHECK_TRUE(reduce(sums.data()));
+  for (const Result sum : sums) CHECK_EQ(ToAccumulator<T>(sum), T(0));
+
+  // Finite ones whose rounding is not, and ones that are not: in a whole vector, and in the rest behind them.
+  for (const int64_t at : {int64_t{0}, kCount - 1}) {
+    partial[at] = std::numeric_limits<T>::max();
+    CHECK_TRUE(reduce(sums.data()));
+    for (const T value : {std::numeric_limits<T>::infinity(), std::numeric_limits<T>::quiet_NaN()}) {
+      partial[kCount + at] = value;
+      CHECK_TRUE(!reduce(sums.data()));
+    }
+    partial[at] = 1;
+    partial[kCount + at] = small;
+  }
 }
 
 }  // namespace
 
 int main() {
-  for (const Isa* isa : SupportedIsas()) {
+  std::vector<const Isa*> isas = SupportedIsas();
+  isas.push_back(&Wide());
+  for (const Isa* isa : isas) {
     TestEveryPatternRounds(*isa);
-    TestAddsInOrder<float>(*isa, DataType::kFloat32);
-    TestAddsInOrder<double>(*isa, DataType::kFloat64);
+    TestAddsInOrder<float, Half>(*isa, DataType::kFloat16);
+    TestAddsInOrder<float, BFloat16>(*isa, DataType::kBFloat16);
+    TestAddsInOrder<float, float>(*isa, DataType::kFloat32);
+    TestAddsInOrder<double, double>(*isa, DataType::kFloat64);
   }
   return Failures();
 }

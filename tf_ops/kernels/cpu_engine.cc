@@ -1,5 +1,6 @@
 #include "tf_ops/kernels/cpu_engine.h"
 
+#include "tensorflow/core/platform/denormal.h"
 #include "tf_ops/wgrad/process_state.h"
 #include "tsl/profiler/lib/traceme.h"
 
@@ -9,6 +10,9 @@ wgrad::Status RunCpuEngine(const wgrad::Problem& problem, const void* input, con
                            void* filter_backprop, wgrad::Executor* executor, wgrad::Scratch* scratch) {
   wgrad::Algorithm requested, ran;
   if (wgrad::Status status = wgrad::RequestedAlgorithm(&requested); !status.ok()) return status;
+  // As the pool's threads do: a session without inter-op threads calls from a thread of the user's, and a result must
+  // not depend on which thread takes which task.
+  const port::ScopedFlushDenormal flush;
   tsl::profiler::TraceMe trace("wgrad", tsl::profiler::TraceMeLevel::kInfo);
   wgrad::Status status =
       wgrad::ComputeFilterGradient(problem, input, out_backprop, filter_backprop, requested, executor, scratch, &ran);

@@ -3,7 +3,7 @@
 #define TF_OPS_WGRAD_CPU_BLOCKING_H_
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 
@@ -91,11 +91,6 @@ inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixe
   }
 }
 
-template <typename T>
-bool AllFinite(const T* values, int64_t count) {
-  return std::all_of(values, values + count, [](T value) { return std::isfinite(value); });
-}
-
 // How one partial sum lies in memory: `rows` (taps and input channels) of `groups` runs, each of `columns` output
 // channels padded to whole vectors.
 struct SumLayout {
@@ -105,42 +100,39 @@ struct SumLayout {
   int64_t elements() const { return rows * row_elements(); }
 };
 
-// Adds `partials` sums in their order and rounds to the type of dW.
+// Adds `partials` sums in their order and rounds to the type of dW. Whether all were finite before that: an Inf or NaN
+// stays one, whatever is added to it.
 template <typename T>
-void ReducePartialSums(const Kernels<T>& kernels, DataType dtype, const SumLayout& layout, const T* sums,
+bool ReducePartialSums(const Kernels<T>& kernels, DataType dtype, const SumLayout& layout, const T* sums,
                        int64_t partials, void* filter_backprop, Executor* executor) {
   constexpr int64_t kElementsPerTask = 16384;
   const int64_t rows_per_task = std::max<int64_t>(1, kElementsPerTask / layout.row_elements());
   char* to = static_cast<char*>(filter_backprop);
+  std::atomic<bool> finite = true;
   executor->Run(CeilDiv(layout.rows, rows_per_task), [&](int64_t task, int) {
     const int64_t end = std::min(layout.rows, (task + 1) * rows_per_task);
     for (int64_t run = task * rows_per_task * layout.groups; run < end * layout.groups; ++run) {
-      kernels.reduce[static_cast<int>(dtype)](sums + run * layout.padded_columns, layout.elements(), partials,
-                                              layout.columns, to + run * layout.columns * ElementSize(dtype));
+      if (!kernels.reduce[static_cast<int>(dtype)](sums + run * layout.padded_columns, layout.elements(), partials,
+                                                   layout.columns, to + run * layout.columns * ElementSize(dtype))) {
+        finite = false;
+      }
     }
   });
+  return finite;
 }
 
-// Runs the plan's tasks, each of which adds to its slice's partial sum, and then adds the slices.
+// Runs the plan's tasks, each of which adds to its slice's partial sum, and then adds the slices. Whether all sums are
+// finite.
 template <typename Task, typename T>
-void SumTasks(const Problem& problem, const Plan& plan, const SumLayout& layout, int64_t depth_slices,
+bool SumTasks(const Problem& problem, const Plan& plan, const SumLayout& layout, int64_t depth_slices,
               const void* input, const void* out_backprop, void* filter_backprop, char* shared, char* workers,
               Executor* executor) {
   T* sums = reinterpret_cast<T*>(shared);
   executor->Run(plan.tasks, [&](int64_t task, int worker) {
     Task(problem, plan, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task);
   });
-  ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, sums, depth_slices, filter_backprop, executor);
-}
-
-// SumTasks, and whether all sums are finite.
-template <typename Task, typename T>
-bool SumTasksChecked(const Problem& problem, const Plan& plan, const SumLayout& layout, int64_t depth_slices,
-                     const void* input, const void* out_backprop, void* filter_backprop, char* shared, char* workers,
-                     Executor* executor) {
-  SumTasks<Task, T>(problem, plan, layout, depth_slices, input, out_backprop, filter_backprop, shared, workers,
-                    executor);
-  return AllFinite(reinterpret_cast<const T*>(shared), depth_slices * layout.elements());
+  return ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, sums, depth_slices, filter_backprop,
+                           executor);
 }
 
 }  // namespace wgrad

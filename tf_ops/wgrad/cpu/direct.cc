@@ -115,9 +115,9 @@ class Task {
   void Block(int64_t first_pixel, bool accumulate) {
     depth_ = std::min(plan_.depth_block, end_pixel_ - first_pixel);
     for (int64_t group = first_group_; group < end_group_; ++group) PackB(group, first_pixel);
-    const int64_t next_pixel = first_pixel + plan_.depth_block;
-    next_block_ = NextBlock(next_pixel);
-    next_output_ = NextOutput(next_pixel);
+    next_pixel_ = first_pixel + plan_.depth_block;
+    next_block_ = NextBlock();
+    next_output_ = NextOutput();
     for (int64_t tap = 0; tap < plan_.taps; ++tap) {
       const auto find = plan_.bf16_pairs ? FindAllPixels : FindTapPixels;
       find(p_, tap / p_.filter_width, tap % p_.filter_width, first_pixel, depth_, &pixels_);
@@ -165,14 +165,14 @@ class Task {
 
   // All of the next block, where a cache holds it beside this one, in the order of the memory, which wakes the
   // processor's own prefetcher.
-  std::optional<Lookahead> NextBlock(int64_t next_pixel) const {
+  std::optional<Lookahead> NextBlock() const {
     const bool whole_pixels = end_row_ - first_row_ == plan_.rows && columns_ == plan_.columns;
-    if (!plan_.blocks_in_cache || !whole_pixels || next_pixel >= end_pixel_) return std::nullopt;
-    const int64_t bytes = std::min(plan_.depth_block, end_pixel_ - next_pixel) * d_.element_size;
+    if (!plan_.blocks_in_cache || !whole_pixels || next_pixel_ >= end_pixel_) return std::nullopt;
+    const int64_t bytes = std::min(plan_.depth_block, end_pixel_ - next_pixel_) * d_.element_size;
     const int64_t slices = CeilDiv(plan_.rows, plan_.slice_rows);
     const int64_t asks = slices * Asks(d_.kernels, PanelDepth(plan_, depth_), plan_.slice_rows, columns_);
-    return SpreadEvenly({d_.input + next_pixel * p_.in_channels * d_.element_size, bytes * p_.in_channels},
-                        {OutBackprop(0, next_pixel), bytes * p_.out_channels}, asks);
+    return SpreadEvenly({d_.input + next_pixel_ * p_.in_channels * d_.element_size, bytes * p_.in_channels},
+                        {OutBackprop(0, next_pixel_), bytes * p_.out_channels}, asks);
   }
 
   // The rows that are packed after these, but for those of another tap, which sees most of the same pixels.
@@ -185,7 +185,7 @@ class Task {
       next_rows = std::min(plan_.pack_rows, end_row_ - row - rows);
     } else if (group + 1 < end_group_) {
       next = Input(group + 1, first_row_);
-    } else if (plan_.pointwise) {
+    } else if (plan_.pointwise && next_pixel_ < end_pixel_) {
       next = Input(first_group_, first_row_) + plan_.depth_block * p_.in_channels * d_.element_size;
     } else {
       return Prefetch();
@@ -196,13 +196,13 @@ class Task {
 
   // The pixels of dY that are packed after these, where few rows of X pay for the wait: 2_1x1a, 2_1x1b and 3_1x1b gain
   // 3 to 8 %; with 256 rows and more the others lose up to 3 %.
-  Prefetch NextOutput(int64_t first_pixel) const {
+  Prefetch NextOutput() const {
     constexpr int64_t kFewRows = 128;
     const int64_t rows = end_row_ - first_row_, groups = end_group_ - first_group_;
-    if (next_block_ || first_pixel >= end_pixel_ || plan_.taps * rows > kFewRows) return Prefetch();
+    if (next_block_ || next_pixel_ >= end_pixel_ || plan_.taps * rows > kFewRows) return Prefetch();
     const int64_t run = (groups - 1) * plan_.columns + columns_;
-    return Prefetch(OutBackprop(first_group_, first_pixel), p_.out_channels * d_.element_size,
-                    std::min(plan_.depth_block, end_pixel_ - first_pixel), run * d_.element_size,
+    return Prefetch(OutBackprop(first_group_, next_pixel_), p_.out_channels * d_.element_size,
+                    std::min(plan_.depth_block, end_pixel_ - next_pixel_), run * d_.element_size,
                     plan_.taps * groups * SliceTiles(rows));
   }
 
@@ -227,7 +227,7 @@ class Task {
   T* a_;
   T* b_;
   TapPixels pixels_;
-  int64_t end_pixel_;
+  int64_t end_pixel_, next_pixel_;
   int64_t depth_;  // pixels of the block
   std::optional<Lookahead> next_block_;
   Prefetch next_output_;
@@ -266,9 +266,10 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
                 [&](int64_t task, int worker) { Task<T>(direct, workers + worker * plan.worker_bytes).Run(task); });
   if (blocking.in_place) return true;
   const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
-  ReducePartialSums(kernels, problem.dtype, layout, direct.sums, blocking.depth_slices, filter_backprop, executor);
+  const bool finite =
+      ReducePartialSums(kernels, problem.dtype, layout, direct.sums, blocking.depth_slices, filter_backprop, executor);
   // An Inf or NaN of dY may have met a zero of the padding.
-  return !blocking.bf16_pairs || AllFinite(direct.sums, blocking.depth_slices * layout.elements());
+  return finite || !blocking.bf16_pairs;
 }
 
 // Whether each output pixel sees the input pixel in its place, and no other.

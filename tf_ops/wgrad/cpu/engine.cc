@@ -13,11 +13,16 @@
 namespace wgrad {
 namespace {
 
-Status AllocateScratch(size_t bytes, Scratch* scratch, char** memory) {
-  *memory = nullptr;
-  if (bytes == 0) return Status();
-  *memory = static_cast<char*>(scratch->Allocate(bytes));
-  if (*memory != nullptr) return Status();
+struct Block {
+  char* memory = nullptr;
+  size_t bytes = 0;
+};
+
+// Makes `block` one of at least so many bytes.
+Status Reserve(size_t bytes, Scratch* scratch, Block* block) {
+  if (bytes <= block->bytes) return Status();
+  *block = {static_cast<char*>(scratch->Allocate(bytes)), bytes};
+  if (block->memory != nullptr) return Status();
   return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
 }
 
@@ -40,10 +45,10 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
 
 // `accurate` receives whether dW is the definition's: its Inf and NaN, and its digits.
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
-               void* filter_backprop, Executor* executor, Scratch* scratch, bool* accurate) {
-  char* shared;
-  Status status = AllocateScratch(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, &shared);
+               void* filter_backprop, Executor* executor, Scratch* scratch, Block* block, bool* accurate) {
+  const Status status = Reserve(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, block);
   if (!status.ok()) return status;
+  char* shared = block->memory;
   char* workers = shared + plan.shared_bytes;
   *accurate = true;
   switch (plan.algorithm) {
@@ -79,9 +84,10 @@ Status Transpose(const Problem& p, const Isa& isa, const void** input, const voi
                  Scratch* scratch) {
   const int64_t element_size = ElementSize(p.dtype);
   const int64_t input_bytes = AlignedBytes(InputElements(p) * element_size);
-  char* copies;
-  Status status = AllocateScratch(input_bytes + AlignedBytes(OutputElements(p) * element_size), scratch, &copies);
+  Block block;
+  const Status status = Reserve(input_bytes + AlignedBytes(OutputElements(p) * element_size), scratch, &block);
   if (!status.ok()) return status;
+  char* copies = block.memory;
   TransposeToNHWC(isa, element_size, p.batch, p.in_channels, p.in_height * p.in_width, *input, copies, executor);
   *input = copies;
   TransposeToNHWC(isa, element_size, p.batch, p.out_channels, p.out_height * p.out_width, *out_backprop,
@@ -103,15 +109,16 @@ Status ComputeFilterGradient(const Problem& problem, const void* input, const vo
     status = Transpose(problem, isa, &input, &out_backprop, executor, scratch);
     if (!status.ok()) return status;
   }
+  Block block;  // for both tries
   bool accurate = false;
-  status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &accurate);
+  status = RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &block, &accurate);
   if (!status.ok() || accurate) return status;
 
   // An Inf or NaN, or an overflow on the way, may have reached elements of dW that the definition keeps apart from it;
   // or Winograd's products have cancelled.
   MakeExactPlan(problem, isa, &plan);
   if (ran != nullptr) *ran = plan.algorithm;
-  return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &accurate);
+  return RunPlan(problem, plan, input, out_backprop, filter_backprop, executor, scratch, &block, &accurate);
 }
 
 }  // namespace wgrad

@@ -47,9 +47,10 @@ inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) 
   return std::min(panel_width, (columns + lanes - 1) / lanes * lanes);
 }
 
-// to[i] = the sum over s of partial[s * slice_stride + i], in the order of s, rounded to the result's type.
+// to[i] = the sum over s of partial[s * slice_stride + i], in the order of s, rounded to the result's type. Whether all
+// were finite before they were rounded.
 template <typename T>
-using ReduceSlices = void (*)(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to);
+using ReduceSlices = bool (*)(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to);
 
 // Transforms `channels` channels of one tile, given as a pointer to each pixel's channels in row order, and writes its
 // points: point i of column c goes to plane i, laid out as PackRows lays out row `tile` of a panel. Asks for

@@ -130,19 +130,25 @@ inline void StoreRounded(Vector<float> sums, Half* to) {
 
 // Adds the `slices` partial sums in their order and rounds once.
 template <typename T, typename Result>
-void Reduce(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to) {
+bool Reduce(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to) {
   Result* result = static_cast<Result*>(to);
+  Vector<T> zeros = {};  // NaN where a sum was not finite
   int64_t i = 0;
   for (; i + kLanes<T> <= count; i += kLanes<T>) {
     Vector<T> sum = Load(partial + i);
     for (int64_t s = 1; s < slices; ++s) sum += Load(partial + s * slice_stride + i);
+    zeros += sum - sum;
     StoreRounded(sum, result + i);
   }
+  bool finite = true;
+  for (int lane = 0; lane < kLanes<T>; ++lane) finite &= zeros[lane] == 0;
   for (; i < count; ++i) {
     T sum = partial[i];
     for (int64_t s = 1; s < slices; ++s) sum += partial[s * slice_stride + i];
+    finite &= sum - sum == 0;
     result[i] = FromAccumulator<Result>(sum);
   }
+  return finite;
 }
 
 }  // namespace

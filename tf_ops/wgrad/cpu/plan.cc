@@ -184,14 +184,19 @@ const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   plan->strips = true;
   plan->reason = "implicit GEMM over strips that are packed once for all taps";
   PlanStripDirect(p, isa, plan);
-  if (plan->strip_direct.fuse_columns) return nullptr;
+  constexpr const char* kTooFewPixels = "an image has too few pixels to fill a strip";
+  if (plan->strip_direct.fuse_columns) {
+    // Images of 1 pixel lose 65 to 75 %, of 4 65 %, of 16 about half; of 25 to 49 most gain 15 to 45 %, and all groups.
+    constexpr int64_t kFewFusedPixels = 20;
+    return p.groups == 1 && p.out_height * p.out_width < kFewFusedPixels ? kTooFewPixels : nullptr;
+  }
   // 3 x 3 filters of 24 columns gain 20 %, of 32 5 %; those of 128 lose 6 %.
   constexpr int64_t kManyColumns = 64;
   if (plan->strip_direct.columns >= kManyColumns)
     return "each pixel of X is used often enough to be packed for each tap";
   // The direct algorithm fills its blocks from several images, and leaves padding out.
   constexpr int64_t kFewPixels = 64;
-  if (p.out_height * p.out_width < kFewPixels) return "an image has too few pixels to fill a strip";
+  if (p.out_height * p.out_width < kFewPixels) return kTooFewPixels;
   if (ManyTapsInPadding(p)) return "too many taps fall into the padding, which a strip holds as zeros";
   return nullptr;
 }
@@ -298,7 +303,6 @@ void MakeExactPlan(const Problem& problem, const Isa& isa, Plan* plan) {
   *plan = Plan();
   plan->algorithm = Algorithm::kDirect;
   plan->isa = &isa;
-  plan->reason = "a sum is not finite: term by term, without the padding";
   PlanDirect(problem, isa, false, plan);
 }
 

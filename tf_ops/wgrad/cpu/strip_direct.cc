@@ -148,7 +148,7 @@ class Task {
     const int64_t pixels = strip.rows * p_.out_width, chunks = Chunks(pixels);
 
     const int64_t end_row = strip.oh * p_.stride_height - p_.pad_top + StripInputRows(p_, strip.rows);
-    const int64_t first_input = (strip.n * p_.in_height + std::min(p_.in_height, end_row)) * p_.in_width;
+    const int64_t first_input = (strip.n * p_.in_height + std::clamp<int64_t>(end_row, 0, p_.in_height)) * p_.in_width;
     const int64_t channel = first_group_ * p_.filter_channels + first_channel;
     const char* input = input_ + (first_input * p_.in_channels + channel) * size;
     const int64_t input_pixels = strip.rows * p_.stride_height * p_.in_width;
@@ -297,8 +297,7 @@ bool RunStripDirect(const Problem& problem, const Plan& plan, const void* input,
                     void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const StripDirectPlan& blocking = plan.strip_direct;
   const SumLayout layout = {blocking.taps * blocking.rows, problem.groups, blocking.columns, blocking.padded_columns};
-  const auto run =
-      problem.dtype == DataType::kFloat64 ? SumTasksChecked<Task<double>, double> : SumTasksChecked<Task<float>, float>;
+  const auto run = problem.dtype == DataType::kFloat64 ? SumTasks<Task<double>, double> : SumTasks<Task<float>, float>;
   return run(problem, plan, layout, blocking.depth_slices, input, out_backprop, filter_backprop, shared, workers,
              executor);
 }

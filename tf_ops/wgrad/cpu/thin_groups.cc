@@ -196,8 +196,7 @@ bool RunThinGroups(const Problem& problem, const Plan& plan, const void* input, 
   const ThinGroupsPlan& blocking = plan.thin_groups;
   const SumLayout layout = {FilterElements(problem) / problem.out_channels, 1, problem.out_channels,
                             blocking.padded_columns};
-  const auto run =
-      problem.dtype == DataType::kFloat64 ? SumTasksChecked<Task<double>, double> : SumTasksChecked<Task<float>, float>;
+  const auto run = problem.dtype == DataType::kFloat64 ? SumTasks<Task<double>, double> : SumTasks<Task<float>, float>;
   return run(problem, plan, layout, blocking.depth_slices, input, out_backprop, filter_backprop, shared, workers,
              executor);
 }
