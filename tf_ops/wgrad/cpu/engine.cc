@@ -46,7 +46,7 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
 // `accurate` receives whether dW is the definition's: its Inf and NaN, and its digits.
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, Executor* executor, Scratch* scratch, Block* block, bool* accurate) {
-  const Status status = Reserve(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, block);
+  Status status = Reserve(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, block);
   if (!status.ok()) return status;
   char* shared = block->memory;
   char* workers = shared + plan.shared_bytes;
@@ -85,7 +85,7 @@ Status Transpose(const Problem& p, const Isa& isa, const void** input, const voi
   const int64_t element_size = ElementSize(p.dtype);
   const int64_t input_bytes = AlignedBytes(InputElements(p) * element_size);
   Block block;
-  const Status status = Reserve(input_bytes + AlignedBytes(OutputElements(p) * element_size), scratch, &block);
+  Status status = Reserve(input_bytes + AlignedBytes(OutputElements(p) * element_size), scratch, &block);
   if (!status.ok()) return status;
   char* copies = block.memory;
   TransposeToNHWC(isa, element_size, p.batch, p.in_channels, p.in_height * p.in_width, *input, copies, executor);
