@@ -1,6 +1,6 @@
 """Compares training steps: with TensorFlow's own filter gradients, and with this plugin's.
 
-    make bench-training                                        # about half an hour on two cores
+    make bench-training                                        # about three quarters of an hour on two cores
     make bench-training ARGS="--model unet --seconds 20"
 
 Runs examples/train_resnet.py for each model in float32 and mixed_bfloat16, on TensorFlow's kernels with oneDNN and with

@@ -158,7 +158,7 @@ def test_plan_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
         (["plan", "8,28,28,64", "3,3,64,x"], "FILTER must be four positive integers such as 8,28,28,64, got 3,3,64,x"),
         (["plan", *SMALL, "--padding", "1,2"], "--padding must be SAME, VALID or top,bottom,left,right, got 1,2"),
         (["plan", *SMALL, "--strides", "1,2,3"], "strides must be 1, 2 or 4 integers, got (1, 2, 3)"),
-        (["plan", *SMALL, "--strides", "0"], "strides must be positive and below 2^31, got"),
+        (["plan", *SMALL, "--strides", "0"], "strides must be positive and below 2^31, got (0,)"),
         (["plan", "1,6,6,4", "3,3,3,8"], "Depth of input (4) is not a multiple of input depth of filter (3)"),
         (["plan", *SMALL, "--algorithm", "depthwise"], "algorithm 'depthwise' cannot compute this problem"),
         (["plan", *SMALL, "--batch", "2"], "--batch is for a model"),

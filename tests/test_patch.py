@@ -270,7 +270,7 @@ def test_replaced_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(ops.gradient_registry._registry["Conv2D"], "type", lambda op, grad: [None, None])
         before = registered()
-        with pytest.raises(RuntimeError, match="the gradient of Conv2D was replaced after patching"):
+        with pytest.raises(RuntimeError, match="the gradient of Conv2D was replaced after patching; put it back first"):
             plugin.unpatch_tensorflow()
         assert registered() == before
 
@@ -280,7 +280,7 @@ def test_replaced_meanwhile_and_patched_again(monkeypatch: pytest.MonkeyPatch) -
     with plugin.patched_tensorflow(), monkeypatch.context() as patch:
         patch.setitem(entry, "type", lambda op, grad: [None, None])
         before = registered()
-        with pytest.raises(RuntimeError, match="the gradient of Conv2D was replaced after patching"):
+        with pytest.raises(RuntimeError, match="the gradient of Conv2D was replaced after patching; put it back first"):
             plugin.patch_tensorflow()
         with pytest.raises(RuntimeError), plugin.patched_tensorflow():
             pass

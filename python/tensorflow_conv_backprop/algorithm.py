@@ -52,9 +52,9 @@ def get_algorithm() -> str:
 def run_counts() -> dict[str, int]:
     """How many filter gradients each algorithm has computed in this process since `reset_run_counts`.
 
-    Those on CPU count as the algorithms of `set_algorithm`; one that was computed again, because a result of Winograd's
-    was not finite or not exact enough, as that which gave the result. Those on a GPU count as `"cudnn"`,
-    `"implicit_gemm"`, `"depthwise"`, which is one count for both, or `"general"`. Empty problems do not count.
+    Those on CPU count as the algorithms of `set_algorithm`; one that was computed again, because a sum was not finite
+    or not exact enough, as that which gave the result. Those on a GPU count as `"cudnn"`, `"implicit_gemm"`,
+    `"depthwise"`, which is one count for both, or `"general"`. Empty problems do not count.
     """
     return library.parse(library.functions().wgrad_run_counts())
 

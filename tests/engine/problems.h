@@ -100,7 +100,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(3, 8, 36, 24, 3, 1, 2, 2, 12),     // Winograd, bundles of groups, four phases
       Square(3, 9, 36, 24, 3, 1, 2, 2, 12),     // Winograd in tiles of 3 x 3, bundles of groups, four phases
       Square(1, 13, 20, 10, 3, 2, 1, 1, 5),     // Winograd of stride 2, groups that no bundle can share out
-      Square(4, 10, 300, 8, 1, 1, 1, 0, 1),     // few filters, more channels than one task
+      Square(4, 10, 300, 8, 1, 1, 1, 0, 1),     // pointwise, few filters of many channels
       Square(4, 10, 300, 72, 1, 1, 1, 0, 1),    // more rows than are packed at a time, in slices of 24
       Square(1, 4, 8, 1100, 1, 1, 1, 0, 1),     // more columns than one task
   };

@@ -59,6 +59,7 @@ class Task {
         out_backprop_(static_cast<const char*>(out_backprop)),
         all_sums_(sums),
         segments_(reinterpret_cast<Segment*>(scratch)),
+        in_chains_(InChains(problem, plan_)),
         chain_sums_(reinterpret_cast<T*>(scratch + WorkerBytesOf(problem, plan_, sizeof(T)).segments)) {}
 
   void Run(int64_t task) {
@@ -71,12 +72,10 @@ class Task {
     Clear(slice_sums_, p_.out_channels);
     sums_ = slice_sums_;
     sum_stride_ = p_.out_channels;
-    in_chains_ = InChains(p_, plan_);
     if (in_chains_) {
       sums_ = chain_sums_;
       sum_stride_ = columns_;
       Clear(chain_sums_, columns_);
-      additions_ = 0;
     }
     const int64_t first = depth_slice * plan_.rows_per_task;
     const int64_t end = std::min(p_.batch * p_.out_height, first + plan_.rows_per_task);
@@ -213,9 +212,9 @@ class Task {
   Segment* segments_;
   int64_t segment_count_;
   T* slice_sums_;
-  T* chain_sums_;
-  bool in_chains_;
-  int64_t additions_;  // of the chain
+  const bool in_chains_;
+  T* const chain_sums_;
+  int64_t additions_ = 0;  // of the chain
   int64_t first_column_, columns_;
   T* sums_;
   int64_t sum_stride_;
