@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 
@@ -33,8 +34,23 @@ def _arithmetics(dtype: str) -> tuple[bool, ...]:
 _ARITHMETICS = [(dtype, tf32) for dtype in DTYPES for tf32 in _arithmetics(dtype)]
 
 
-def _choices(engine: Engine, problem: Problem) -> Iterator[tuple[Choice, str, float]]:
-    """What to run, its name, and the error that it may make."""
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """One way to run a problem; as text it begins with the kernel."""
+
+    choice: Choice
+    kernel: str
+    way: str  # of using the kernel: two runs of one kernel in one way execute the same code
+    slices: int
+    allowed: float  # the error that it may make
+
+    def __str__(self) -> str:
+        return " ".join(
+            filter(None, (self.kernel, f"tf32={bool(self.choice.allow_tf32)} slices={self.slices}", self.way))
+        )
+
+
+def _runs(engine: Engine, problem: Problem) -> Iterator[_Run]:
     for tf32 in _arithmetics(problem.dtype_name):
         allowed = tolerance(problem.dtype_name, tf32)
         seen = set()
@@ -47,15 +63,14 @@ def _choices(engine: Engine, problem: Problem) -> Iterator[tuple[Choice, str, fl
                 splits = [(slices, 0) for slices in SLICES]
                 splits += CLUSTERED_SLICES if "Wgmma" in kernel else ()
             for slices, clusters in splits:
-                how = ("", " in clusters", " without clusters")[clusters]
-                name = f"{kernel} tf32={tf32} slices={slices or plan['slices']}{how}"
+                way = ("", "in clusters", "without clusters")[clusters]
                 # The error of a sum grows with the square root of its length, which the planner bounds.
                 longer = max(1.0, plan["slices"] / slices) if slices else 1.0
                 choice = Choice(allow_tf32=tf32, plan=index, slices=slices, clusters=clusters)
-                yield choice, name, allowed * longer**0.5
+                yield _Run(choice, kernel, way, slices or plan["slices"], allowed * longer**0.5)
             if problem.batch > 1 and plan["method"] != "zeros" and not another_split:
-                name = f"{plan['method']} in rounds"
-                yield Choice(allow_tf32=tf32, plan=index, slices=2, images_per_round=1), name, allowed
+                choice = Choice(allow_tf32=tf32, plan=index, slices=2, images_per_round=1)
+                yield _Run(choice, kernel, "in rounds", 2, allowed)
 
 
 def _outcome(
@@ -74,13 +89,14 @@ def _outcome(
     return Outcome(case, plan, error if np.isfinite(error) else None, allowed, failure)
 
 
-def check_problem(engine: Engine, device: Gpu | Host, problem: Problem) -> Iterator[Outcome]:
+def _checks(engine: Engine, device: Gpu | Host, problem: Problem) -> Iterator[tuple[_Run, Callable[[], Outcome]]]:
+    """Every way to run a problem, and what does so."""
     tensors = DeviceProblem(problem, device)
     expected = reference(problem, *tensors.on_host())
 
-    def check(choice: Choice) -> tuple[float, str]:
-        first, contained = tensors.launch(engine, choice)
-        again, _ = tensors.launch(engine, choice)
+    def check(run: _Run) -> tuple[float, str]:
+        first, contained = tensors.launch(engine, run.choice)
+        again, _ = tensors.launch(engine, run.choice)
         failure = ""
         if not contained:
             failure = "wrote outside its memory"
@@ -88,8 +104,13 @@ def check_problem(engine: Engine, device: Gpu | Host, problem: Problem) -> Itera
             failure = "two runs differ"
         return relative_error(first.double().cpu().numpy(), expected), failure
 
-    for choice, plan, allowed in _choices(engine, problem):
-        yield _outcome(device, problem.describe(), plan, allowed, lambda choice=choice: check(choice))
+    for run in _runs(engine, problem):
+        yield run, lambda r=run: _outcome(device, problem.describe(), str(r), r.allowed, lambda: check(r))
+
+
+def check_problem(engine: Engine, device: Gpu | Host, problem: Problem) -> Iterator[Outcome]:
+    for _, check in _checks(engine, device, problem):
+        yield check()
 
 
 def _with_inf(problem: Problem, device: Gpu | Host) -> tuple[DeviceProblem, np.ndarray]:
@@ -118,8 +139,8 @@ def check_non_finite(engine: Engine, device: Gpu | Host) -> Iterator[Outcome]:
             return 0.0, _places_differ(tensors.launch(engine, choice)[0], expected)
 
         case = "Inf in dY: " + problem.describe()
-        for choice, plan, _ in _choices(engine, problem):
-            yield _outcome(device, case, plan, 0.0, lambda c=choice, check=check: check(c))
+        for run in _runs(engine, problem):
+            yield _outcome(device, case, str(run), 0.0, lambda c=run.choice, check=check: check(c))
 
 
 def check_dispatched_non_finite(engine: Engine, device: Gpu | Host, use_cudnn: bool) -> Iterator[Outcome]:
@@ -214,6 +235,21 @@ def run_kernels(engine: Engine, device: Gpu | Host, problems: Iterable[Problem])
     """The engine's own kernels, one by one."""
     for problem in problems:
         yield from check_problem(engine, device, problem)
+    yield from check_non_finite(engine, device)
+
+
+def run_kernels_briefly(engine: Engine, device: Gpu | Host, problems: Iterable[Problem]) -> Iterator[Outcome]:
+    """The same, but each kernel in each way once before any is repeated."""
+    seen: set[tuple[str, str]] = set()
+    again = []
+    for problem in problems:
+        for run, check in _checks(engine, device, problem):
+            if (run.kernel, run.way) in seen:
+                again.append(check)
+            else:
+                seen.add((run.kernel, run.way))
+                yield check()
+    yield from (check() for check in again)
     yield from check_non_finite(engine, device)
 
 

@@ -20,9 +20,9 @@ _SECONDS = 240
 FAILED = "FAILED"  # what the result of a tool begins with then
 
 # What the subset prints at its end: a tool finds nothing either in a process that checks nothing.
-SUBSET_RAN = "subset: {} checks"
+SUBSET_RAN = "subset: {} checks of {} kernels"
 _REFUSED = "Device not supported"
-_SOME_CHECKS = re.compile(SUBSET_RAN.format(r"([1-9]\d*)"))
+_SOME_CHECKS = re.compile(r"subset: ([1-9].*)")
 
 
 def _find() -> str | None:
@@ -36,6 +36,12 @@ def _find() -> str | None:
     return str(beside_nvcc) if beside_nvcc.exists() else None
 
 
+def _kill(process: subprocess.Popen) -> None:
+    """With all it has started: the launcher alone would leave the process that it watches on the device."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def result_of(command: Sequence[str], seconds: float = _SECONDS) -> str:
     """Runs one tool over the subset: "passed" and how many checks, or what it ran into."""
     # The caching allocator would hide accesses between two of its tensors.
@@ -46,19 +52,19 @@ def result_of(command: Sequence[str], seconds: float = _SECONDS) -> str:
     ) as process:
         try:
             stdout, stderr = process.communicate(timeout=seconds)
+            why = f"exit status {process.returncode}" if process.returncode else ""
         except subprocess.TimeoutExpired:
-            return f"{FAILED}: not finished after {seconds} s"
+            _kill(process)
+            stdout, stderr = process.communicate()
+            why = f"not finished after {seconds} s"
         finally:
-            # The launcher alone would leave the process that it watches on the device.
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
     checks = _SOME_CHECKS.search(stdout)
-    if process.returncode == 0 and checks:
-        return f"passed, {checks[1]} checks"
+    if checks and not why:
+        return f"passed, {checks[1]}"
     if _REFUSED in stdout:
         return "not run: compute-sanitizer does not support the device here"
-    why = f"exit status {process.returncode}" if process.returncode else "it checked nothing"
-    return f"{FAILED}: {why}\n\n```\n{stdout[-4000:]}\n{stderr[-2000:]}\n```"
+    return f"{FAILED}: {why or 'it checked nothing'}\n\n```\n{stdout[-4000:]}\n{stderr[-2000:]}\n```"
 
 
 def run_all(library: pathlib.Path, report: Callable[[str], None]) -> Iterator[tuple[str, str]]:

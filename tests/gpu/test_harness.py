@@ -325,8 +325,8 @@ def _sanitized(script: str, seconds: float = 60) -> str:
 
 def test_a_sanitizer_passes_where_it_saw_checks() -> None:
     assert (
-        _sanitized("echo '===== COMPUTE-SANITIZER'; echo 'subset: 123 checks'; echo warning >&2")
-        == "passed, 123 checks"
+        _sanitized("echo '===== COMPUTE-SANITIZER'; echo 'subset: 123 checks of 45 kernels'; echo warning >&2")
+        == "passed, 123 checks of 45 kernels"
     )
 
 
@@ -334,8 +334,8 @@ def test_a_sanitizer_passes_where_it_saw_checks() -> None:
     ("script", "why"),
     [
         ("true", "it checked nothing"),
-        ("echo 'subset: 0 checks'", "it checked nothing"),
-        ("echo 'subset: 123 checks'; echo invalid write; exit 99", "exit status 99"),
+        ("echo 'subset: 0 checks of 0 kernels'", "it checked nothing"),
+        ("echo 'subset: 123 checks of 45 kernels'; echo invalid write; exit 99", "exit status 99"),
         ("echo Traceback >&2; exit 1", "exit status 1"),
     ],
 )
@@ -353,8 +353,9 @@ def test_a_sanitizer_that_refuses_the_device_does_not_fail() -> None:
 
 def test_a_sanitizer_that_does_not_finish_fails_and_ends_all_it_started(tmp_path: pathlib.Path) -> None:
     late = tmp_path / "late"
-    result = _sanitized(f"(sleep 1; touch {late}) & echo 'subset: 123 checks'; wait", 0.2)
-    assert result == f"{sanitizer.FAILED}: not finished after 0.2 s"
+    result = _sanitized(f"(sleep 1; touch {late}) & echo 'subset: 123 checks of 45 kernels'; echo a hazard; wait", 0.2)
+    assert result.startswith(f"{sanitizer.FAILED}: not finished after 0.2 s\n")
+    assert "a hazard" in result
     time.sleep(1.2)
     assert not late.exists()
 
@@ -387,7 +388,7 @@ def test_all_of_it_on_the_host(tmp_path: pathlib.Path) -> None:
 @pytest.mark.usefixtures("host_engine")
 def test_the_subset_shows_a_sanitizer_that_it_ran() -> None:
     command = [sys.executable, str(HERE / "run.py"), "--host", "--only", "subset"]
-    assert re.fullmatch(r"passed, \d\d+ checks", sanitizer.result_of(command))
+    assert re.fullmatch(r"passed, \d\d+ checks of 2\d kernels", sanitizer.result_of(command))
 
 
 class Broken:
@@ -523,5 +524,5 @@ def test_longer_sums_may_err_more(host_engine: engine.Engine) -> None:
     import correctness
 
     problem = make_problem("float32", batch=9, size=(33, 35), filter_size=(1, 1), group_channels=(264, 136))
-    allowed = {name: error for _, name, error in correctness._choices(host_engine, problem) if "slices=1" in name}
+    allowed = {str(run): run.allowed for run in correctness._runs(host_engine, problem) if run.slices == 1}
     assert allowed["F32AsyncTile64x64 tf32=False slices=1"] > tolerance("float32", tf32=False)
