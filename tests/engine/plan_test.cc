@@ -74,6 +74,9 @@ void TestChoice() {
   CHECK_TRUE(PlanOf(Square(8, 112, 96, 96, 3, 2, 1, 1, 96)).depthwise.whole_rows);
   CHECK_TRUE(!PlanOf(Square(8, 7, 960, 960, 3, 1, 1, 1, 960)).depthwise.whole_rows);
   CHECK_TRUE(!PlanOf(Square(1, 28, 192, 192, 3, 1, 1, 1, 192)).depthwise.whole_rows);
+  // Two threads share small layers evenly.
+  CHECK_EQ(PlanOf(Square(8, 28, 192, 192, 3, 2, 1, 1, 192)).tasks, 2);
+  CHECK_EQ(PlanOf(Square(8, 14, 576, 576, 3, 2, 1, 1, 576)).tasks, 6);
 
   // Patches side by side, if they are wide enough.
   CHECK_TRUE(PlanOf(Square(8, 224, 3, 768, 16, 16, 1, 0, 1)).folded);

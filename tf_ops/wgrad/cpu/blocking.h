@@ -28,8 +28,8 @@ inline int64_t SliceRows(int64_t rows) {
   return CeilDiv(rows, CeilDiv(rows, kMost));
 }
 
-// As many tasks as keep each above 2 MFLOP (20 us), at most 32. Twice as many cost 2_1x1c 3 % (more partial sums) and
-// 3_3x3s2 6 % (dY is packed by more tasks).
+// As many tasks as keep each above flops_per_task, at most 32. 2 MFLOP are 20 us where products are dense: twice as
+// many cost 2_1x1c 3 % (more partial sums) and 3_3x3s2 6 % (dY is packed by more tasks).
 inline int64_t WantedTasks(const Problem& p, double flops_per_task = 2e6) {
   constexpr int64_t kMaxTasks = 32;
   return std::clamp<int64_t>(static_cast<int64_t>(DirectFlops(p) / flops_per_task), 1, kMaxTasks);
