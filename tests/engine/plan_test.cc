@@ -164,7 +164,6 @@ void TestWorkspace() {
   }
 }
 
-// The chains of sums stay short enough for the error bound, also where tasks need no partial sums.
 // Whose columns of the filter and channels are one run: not where an image has next to no pixels, or taps.
 void TestFewPixelsOfFewChannels() {
   const auto in_strips = [](const Problem& problem) { return PlanOf(problem).strips; };
@@ -175,6 +174,7 @@ void TestFewPixelsOfFewChannels() {
   CHECK_TRUE(in_strips(Square(64, 8, 3, 64, 7, 1, 1, 3, 1)));
 }
 
+// The chains of sums stay short enough for the error bound, also where tasks need no partial sums.
 void TestChains() {
   for (const Problem& problem : {Square(32, 112, 256, 1024, 1, 1, 1, 0, 1), Square(256, 28, 512, 512, 3, 2, 1, 1, 1),
                                  Square(64, 224, 64, 64, 1, 1, 1, 0, 1)}) {

@@ -22,7 +22,7 @@ FAILED = "FAILED"  # what the result of a tool begins with then
 # What the subset prints at its end: a tool finds nothing either in a process that checks nothing.
 SUBSET_RAN = "subset: {} checks of {} kernels"
 _REFUSED = "Device not supported"
-_SOME_CHECKS = re.compile(r"subset: ([1-9].*)")
+_SOME_CHECKS = re.compile(SUBSET_RAN.partition("{}")[0] + "([1-9].*)")
 
 
 def _find() -> str | None:

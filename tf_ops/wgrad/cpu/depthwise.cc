@@ -248,7 +248,7 @@ void PlanDepthwise(const Problem& p, Plan* plan) {
   const int64_t output_rows = p.batch * p.out_height;
   const int64_t sum_bytes = FilterElements(p) * sum_size;
   // 20 to 80 us. A second thread that starts 30 us late then finds something to do: 14 x 14 pixels with stride 2 gain a
-  // fifth. Whole rows that another task reads have been asked for in vain: twice as many tasks cost them up to 15 %.
+  // fifth. Whole rows that another task reads have been asked for in vain: twice as many tasks cost up to a fifth.
   const double flops_per_task = d.whole_rows ? 2e6 : 1e6;
   const int64_t tasks_per_column = CeilDiv(WantedTasks(p, flops_per_task), d.column_tasks);
   d.rows_per_task = CeilDiv(output_rows, DepthSlices(tasks_per_column, output_rows, sum_bytes));
