@@ -74,6 +74,19 @@ void TestChoice() {
   CHECK_TRUE(PlanOf(Square(8, 112, 96, 96, 3, 2, 1, 1, 96)).depthwise.whole_rows);
   CHECK_TRUE(!PlanOf(Square(8, 7, 960, 960, 3, 1, 1, 1, 960)).depthwise.whole_rows);
   CHECK_TRUE(!PlanOf(Square(1, 28, 192, 192, 3, 1, 1, 1, 192)).depthwise.whole_rows);
+  // Windows whose lines stay in the first-level cache, unless that would cut a row too short.
+  const auto window = [](const Problem& p) {
+    const DepthwisePlan d = PlanOf(p).depthwise;
+    return std::to_string(d.window_rows) + "x" + std::to_string(d.window_pixels);
+  };
+  CHECK_EQ(window(Square(8, 112, 32, 32, 3, 1, 1, 1, 32)), "1x56");
+  CHECK_EQ(window(Square(8, 112, 32, 32, 3, 2, 1, 1, 32)), "1x28");
+  CHECK_EQ(window(Square(8, 28, 128, 128, 3, 1, 1, 1, 128)), "1x14");
+  CHECK_EQ(window(Square(8, 28, 256, 256, 3, 1, 1, 1, 256)), "1x28");
+  CHECK_EQ(window(Square(8, 14, 384, 384, 3, 1, 1, 1, 384)), "4x14");
+  CHECK_EQ(window(Square(8, 28, 192, 192, 3, 2, 1, 1, 192)), "1x14");
+  CHECK_EQ(window(Square(8, 7, 960, 960, 3, 1, 1, 1, 960)), "7x7");
+  CHECK_EQ(window(Square(8, 28, 32, 32, 4, 1, 1, 1, 32)), "0x0");
   // Two threads share small layers evenly.
   CHECK_EQ(PlanOf(Square(8, 28, 192, 192, 3, 2, 1, 1, 192)).tasks, 2);
   CHECK_EQ(PlanOf(Square(8, 14, 576, 576, 3, 2, 1, 1, 576)).tasks, 6);

@@ -83,7 +83,8 @@ class NextChannels {
 };
 
 // The next output row's in the order of the memory, where rows lie in one piece: each step asks for as much as it
-// multiplies.
+// multiplies. For the second-level cache alone: the first one has the lines that this window's other vectors need (10 to
+// 30 % lost).
 template <typename Source, typename T, int kStride>
 class NextRows {
  public:
@@ -91,7 +92,11 @@ class NextRows {
       : x_(new_rows + w.output_rows * w.x_ahead + c * w.pixels * kStride * kStride),
         dy_(dy_rows + w.output_rows * w.dy_ahead + c * w.pixels),
         x_ahead_(w.x_ahead),
-        dy_ahead_(w.dy_ahead) {}
+        dy_ahead_(w.dy_ahead) {
+    // With stride 2 two rows are new: the first half of the channels asks for one, the second for the other.
+    const int64_t row = w.pixels * kStride * w.column_step;
+    if (kStride == 2 && c * w.pixels * kStride * kStride >= row) x_ += w.row_step - row;
+  }
 
   NextRows At(int64_t row, int64_t step) const {
     NextRows next = *this;
@@ -102,8 +107,8 @@ class NextRows {
 
   void Ask() {
 #pragma GCC unroll 4
-    for (int64_t line = 0; line < kStep; line += kLine<Source>) __builtin_prefetch(x_ + line);
-    __builtin_prefetch(dy_);
+    for (int64_t line = 0; line < kStep; line += kLine<Source>) AskSecondLevelFor(x_ + line);
+    AskSecondLevelFor(dy_);
     x_ += kStep;
     dy_ += kLanes<T>;
   }

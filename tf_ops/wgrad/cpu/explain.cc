@@ -54,6 +54,8 @@ std::string Blocking(const WinogradPlan& w) {
 std::string Blocking(const DepthwisePlan& d) {
   return JsonObject()
       .Add("windows", d.windows)
+      .Add("window_pixels", d.window_pixels)
+      .Add("window_rows", d.window_rows)
       .Add("whole_rows", d.whole_rows)
       .Add("column_block", d.column_block)
       .Add("rows_per_task", d.rows_per_task)

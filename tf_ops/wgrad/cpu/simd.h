@@ -36,6 +36,9 @@ inline Vector<T> Broadcast(T value) {
   return value - Vector<T>{};
 }
 
+// Asks for a line that the first-level cache has no room for until it is needed.
+inline void AskSecondLevelFor(const void* line) { __builtin_prefetch(line, 0, 2); }
+
 }  // namespace
 }  // namespace wgrad::WGRAD_ISA
 
