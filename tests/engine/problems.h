@@ -70,6 +70,8 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(2, 14, 24, 24, 3, 2, 1, 1, 24),    // depthwise of stride 2
       Square(2, 60, 97, 97, 3, 1, 1, 1, 97),    // depthwise, enough of it to read whole rows ahead
       Square(2, 75, 97, 97, 5, 2, 1, 2, 97),    // depthwise of stride 2, whole rows
+      Square(1, 44, 64, 64, 3, 1, 1, 1, 64),    // depthwise, several windows to a row
+      Square(1, 61, 32, 32, 3, 2, 1, 1, 32),    // depthwise of stride 2, several windows to a row
       Square(1, 12, 19, 19, 9, 1, 1, 4, 19),    // depthwise, wider than a window
       Square(3, 1, 16, 16, 5, 1, 1, 2, 16),     // depthwise, one pixel
       Square(2, 9, 24, 24, 4, 1, 1, 0, 24),     // depthwise without padding
