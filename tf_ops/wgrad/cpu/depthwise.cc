@@ -278,8 +278,8 @@ void PlanDepthwise(const Problem& p, Plan* plan) {
   d.column_tasks = std::max<int64_t>(1, p.out_channels / d.column_block);
   const int64_t output_rows = p.batch * p.out_height;
   const int64_t sum_bytes = FilterElements(p) * sum_size;
-  // 20 to 60 us. A second thread that starts 30 us late then finds something to do: twice as large ones cost layers of 28
-  // x 28 pixels and fewer 12 %.
+  // 20 to 60 us. A second thread that starts 30 us late then finds something to do: twice as large ones cost layers of
+  // 28 x 28 pixels and fewer 12 %.
   constexpr double kFlopsPerTask = 1e6;
   const int64_t tasks_per_column = CeilDiv(WantedTasks(p, kFlopsPerTask), d.column_tasks);
   d.rows_per_task = CeilDiv(output_rows, DepthSlices(tasks_per_column, output_rows, sum_bytes));

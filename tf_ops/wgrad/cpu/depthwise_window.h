@@ -83,8 +83,8 @@ class NextChannels {
 };
 
 // The next output row's in the order of the memory, where rows lie in one piece: each step asks for as much as it
-// multiplies. For the second-level cache alone: the first one has the lines that this window's other vectors need (10 to
-// 30 % lost).
+// multiplies. For the second-level cache alone: the first one has the lines that this window's other vectors need (10
+// to 30 % lost).
 template <typename Source, typename T, int kStride>
 class NextRows {
  public:
