@@ -35,7 +35,7 @@ int64_t WindowPixels(const Problem& p) {
 }
 
 // Whole output rows of one window, for so many lines as most numbers of channels leave in the first-level cache: 7 x 7
-// pixels gain 25 % over single rows, and with stride 2, 14 x 14 outputs by single rows a third over three.
+// pixels gain 25 % over single rows, and with stride 2, 14 x 14 outputs by single rows a fifth over three.
 int64_t WindowRows(const Problem& p, int64_t window_pixels) {
   if (window_pixels < p.out_width) return 1;
   constexpr int64_t kLines = 140;
@@ -279,7 +279,7 @@ void PlanDepthwise(const Problem& p, Plan* plan) {
   const int64_t output_rows = p.batch * p.out_height;
   const int64_t sum_bytes = FilterElements(p) * sum_size;
   // 20 to 60 us. A second thread that starts 30 us late then finds something to do: twice as large ones cost layers of
-  // 28 x 28 pixels and fewer 12 %.
+  // 28 x 28 pixels and fewer 6 to 12 % on two threads.
   constexpr double kFlopsPerTask = 1e6;
   const int64_t tasks_per_column = CeilDiv(WantedTasks(p, kFlopsPerTask), d.column_tasks);
   d.rows_per_task = CeilDiv(output_rows, DepthSlices(tasks_per_column, output_rows, sum_bytes));
