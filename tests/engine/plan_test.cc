@@ -1,7 +1,10 @@
 // Which algorithm the planner takes for which problem, and that it never asks for too much memory.
 #include "tf_ops/wgrad/cpu/plan.h"
 
+#include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/engine/check.h"
 #include "tests/engine/problems.h"
@@ -20,16 +23,59 @@ Plan PlanOf(const Problem& problem, Algorithm algorithm = Algorithm::kAuto) {
 
 std::string Chosen(const Problem& problem) { return Name(PlanOf(problem).algorithm); }
 
-// Of tiles with 36 products for 4 x 4 pixels and with 25 for 3 x 3, those that make fewer products.
-void TestWinogradTiles() {
-  const auto tile = [](int64_t image, int64_t stride, int64_t dilation) {
-    const Problem p = Square(8, image, 64, 64, 3, stride, dilation, dilation, 1);
-    return PlanOf(p, Algorithm::kWinograd).winograd.output_tile;
+void TestTileCut() {
+  const auto check = [](int64_t pixels, int64_t large, int64_t small) {
+    const TileCut cut = CutIntoTiles(pixels);
+    CHECK_EQ(cut.large, large);
+    CHECK_EQ(cut.small, small);
   };
-  for (const int64_t image : {3, 5, 6, 9, 21}) CHECK_EQ(tile(image, 1, 1), 3);
-  for (const int64_t image : {4, 7, 8, 10, 14, 18, 28, 56}) CHECK_EQ(tile(image, 1, 1), 4);
-  CHECK_EQ(tile(33, 1, 6), 3);  // phases of 6 x 6 pixels
-  CHECK_EQ(tile(12, 2, 1), 4);
+  check(1, 0, 1);
+  check(4, 1, 0);
+  check(5, 0, 2);
+  check(6, 0, 2);
+  check(7, 1, 1);
+  check(9, 0, 3);
+  check(10, 1, 2);
+  check(14, 2, 2);
+  check(56, 14, 0);
+  CHECK_EQ(CutIntoTiles(14).products(1), 22);
+  CHECK_EQ(CutIntoTiles(14).products(2), 32);
+}
+
+// Each pixel lies in one tile, and a point's range holds the tiles that are large enough to have it.
+void TestTiling() {
+  for (const int64_t stride : {1, 2}) {
+    for (const auto& [height, width] : {std::pair{7, 14}, {9, 4}, {8, 5}, {1, 10}}) {
+      const Tiling tiling = {stride, 2, 3, 1, CutIntoTiles(height), CutIntoTiles(width)};
+      std::vector<int> seen(tiling.phases() * height * width);
+      int64_t products = 0;
+      for (int64_t i = 0; i < tiling.tiles(); ++i) {
+        const Tile tile = tiling.Find(i);
+        const int rows = tile.kind.tall ? kLargeSide : kSmallSide, columns = tile.kind.wide ? kLargeSide : kSmallSide;
+        for (int64_t row = tile.row; row < std::min<int64_t>(height, tile.row + rows); ++row) {
+          for (int64_t column = tile.column; column < std::min<int64_t>(width, tile.column + columns); ++column) {
+            ++seen[((tile.image * 3 + tile.phase_height) * height + row) * width + column];
+          }
+        }
+        products += TilePoints(stride, rows) * TilePoints(stride, columns);
+      }
+      CHECK_TRUE(std::all_of(seen.begin(), seen.end(), [](int times) { return times == 1; }));
+      CHECK_EQ(tiling.products(), products);
+      for (int64_t point = 0; point < tiling.points(); ++point) {
+        const Range with_point = tiling.TilesWith(point);
+        products -= with_point.end - with_point.begin;
+        CHECK_LE(0, tiling.SumOf(point));
+        CHECK_LE(tiling.SumOf(point) + 1, tiling.sums());
+        for (int64_t i = with_point.begin; i < with_point.end; ++i) {
+          const TileKind kind = tiling.Find(i).kind;
+          const int64_t columns = tiling.width.points(stride);
+          CHECK_TRUE(kind.tall || point / columns >= tiling.height.large_points(stride));
+          CHECK_TRUE(kind.wide || point % columns >= tiling.width.large_points(stride));
+        }
+      }
+      CHECK_EQ(products, 0);
+    }
+  }
 }
 
 void TestChoice() {
@@ -50,7 +96,8 @@ void TestChoice() {
   CHECK_EQ(Chosen(Square(1, 7, 64, 64, 3, 1, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 2, 1, 1, 1)), "winograd");
-  CHECK_EQ(Chosen(Square(8, 28, 256, 256, 3, 2, 1, 1, 1)), "direct");
+  CHECK_EQ(Chosen(Square(8, 28, 256, 256, 3, 2, 1, 1, 1)), "winograd");
+  CHECK_EQ(Chosen(Square(1, 28, 256, 256, 3, 2, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 3, 1, 1, 1)), "direct");
   CHECK_EQ(Chosen(Square(8, 56, 32, 32, 3, 1, 1, 1, 32)), "depthwise");
   // Groups, where they are wide enough to pay for the transforms.
@@ -196,6 +243,9 @@ void TestChains() {
   const Plan grouped = PlanOf(Square(32, 224, 512, 512, 3, 1, 1, 1, 32));
   CHECK_TRUE(grouped.algorithm == Algorithm::kWinograd);
   CHECK_LE(grouped.winograd.chunks_per_task, 256);
+  const Plan strided = PlanOf(Square(32, 448, 64, 64, 3, 2, 1, 1, 1));
+  CHECK_TRUE(strided.algorithm == Algorithm::kWinograd);
+  CHECK_LE(strided.winograd.chunks_per_task, 16);
   // Tiny images, each of them a strip.
   CHECK_LE(PlanOf(Square(200000, 3, 1, 1, 3, 1, 1, 0, 1)).strip_direct.strips_per_slice, 256);
   CHECK_LE(PlanOf(Square(200000, 3, 4, 4, 3, 1, 1, 0, 2)).thin_groups.strips_per_task, 256);
@@ -249,7 +299,8 @@ void TestHuge() {
 
 int main() {
   TestChoice();
-  TestWinogradTiles();
+  TestTileCut();
+  TestTiling();
   TestPairs();
   TestForced();
   TestWorkspace();

@@ -90,11 +90,14 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 15, 8, 12, 3, 1, 3, 3, 1),      // Winograd in tiles of 3 x 3, nine phases
       Square(1, 5, 8, 8, 3, 1, 7, 7, 1),        // Winograd in tiles of 3 x 3, more phases than pixels
       Square(2, 11, 19, 35, 3, 1, 1, 0, 1),     // Winograd in tiles of 3 x 3, whole ones, ragged channels
+      Square(3, 10, 19, 35, 3, 1, 1, 1, 1),     // Winograd in tiles of 4 and of 3 pixels, ragged channels
       Square(18, 5, 20, 12, 3, 1, 1, 1, 1),     // Winograd in tiles of 3 x 3, ragged ones, several chunks
-      Square(9, 17, 20, 12, 3, 1, 1, 2, 1),     // Winograd, several chunks
-      Square(3, 33, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2, several chunks
+      Square(9, 17, 20, 12, 3, 1, 1, 2, 1),     // Winograd, several chunks, some of them without a tile of 4 x 4
+      Square(5, 31, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2, several chunks
+      Square(2, 11, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2 in tiles of 3 x 3
+      Square(3, 13, 19, 35, 3, 2, 1, 1, 1),     // Winograd of stride 2 in tiles of 4 and of 3 pixels, ragged channels
       Square(1, 28, 9, 11, 3, 2, 3, 2, 1),      // Winograd of stride 2, nine phases
-      Square(1, 8, 192, 160, 3, 2, 1, 1, 1),    // Winograd of stride 2, shared transforms
+      Square(7, 13, 192, 160, 3, 2, 1, 1, 1),   // Winograd of stride 2, shared transforms
       Square(2, 6, 192, 160, 3, 1, 1, 1, 1),    // Winograd in tiles of 3 x 3, shared transforms
       Square(5, 14, 192, 160, 3, 1, 1, 1, 1),   // Winograd, shared transforms of more tiles than one run
       Square(1, 7, 288, 304, 3, 1, 1, 1, 2),    // Winograd, shared transforms of two groups
@@ -119,6 +122,13 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   wgrad::Problem wide = Square(1, 5, 6, 10, 3, 1, 1, 1, 1);
   wide.in_width = wide.out_width = 400;
   problems.push_back(wide);  // a row longer than one chunk of a strip
+  wide = Square(2, 6, 20, 12, 3, 1, 1, 1, 1);
+  wide.in_width = wide.out_width = 14;
+  problems.push_back(wide);  // Winograd, tiles of 3 rows
+  wide = Square(2, 11, 20, 12, 3, 2, 1, 1, 1);
+  wide.in_width = 15;
+  wide.out_width = 8;
+  problems.push_back(wide);  // Winograd of stride 2, tiles of 3 rows
   wide = Square(1, 4, 20, 20, 3, 2, 1, 1, 20);
   wide.in_width = 1201;
   wide.out_width = 601;
@@ -140,7 +150,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   lopsided.out_height = 4;
   lopsided.out_width = 7;
   problems.push_back(lopsided);  // depthwise, nothing square
-  wgrad::Problem tall = Square(1, 9, 24, 24, 3, 1, 1, 1, 24);
+  wgrad::Problem tall = Square(2, 6, 20, 12, 3, 1, 1, 1, 1);
+  tall.in_height = tall.out_height = 10;
+  problems.push_back(tall);  // Winograd, tiles of 3 columns
+  tall = Square(1, 9, 24, 24, 3, 1, 1, 1, 24);
   tall.in_height = tall.out_height = 601;
   problems.push_back(tall);  // depthwise, more rows than one chain of sums
   wgrad::Problem row = Square(2, 9, 2, 12, 1, 1, 1, 0, 1);

@@ -52,13 +52,27 @@ inline int64_t PanelStride(int64_t columns, int64_t panel_width, int64_t lanes) 
 template <typename T>
 using ReduceSlices = bool (*)(const T* partial, int64_t slice_stride, int64_t slices, int64_t count, void* to);
 
-// Transforms `channels` channels of one tile, given as a pointer to each pixel's channels in row order, and writes its
-// points: point i of column c goes to plane i, laid out as PackRows lays out row `tile` of a panel. Asks for
-// next_pixels, which come next, and with write_ahead for what the tile after the next one overwrites.
+// Pixels of dY along a side of Winograd's tiles; how many products a side takes, as many as it has pixels of X; and to
+// how many sums they add, because with stride 2 those of the odd pixels of X belong together.
+inline constexpr int kSmallSide = 3, kLargeSide = 4;
+constexpr int TilePoints(int64_t stride, int side) { return (side - 1) * static_cast<int>(stride) + 3; }
+constexpr int TileSums(int side) { return side + 2; }
+inline constexpr int kMaxWinogradStride = 2;
+
+// Where the transforms of tiles lie: a plane of elements for each point, laid out as PackRows lays out its panels, and
+// a row of planes for each row of points.
+struct PointPanels {
+  int64_t width;  // of a panel, in columns
+  int64_t pitch;  // of a panel, in tiles
+  int64_t plane, plane_row;
+};
+
+// Transforms `channels` channels of one tile, given as a pointer to each pixel's channels in row order, and writes row
+// `tile` of its points' panels. Asks for next_pixels, which come next, and with write_ahead for what the tile after the
+// next one overwrites.
 template <typename T>
 using TransformPixels = void (*)(const void* const* pixels, const void* const* next_pixels, int64_t first_channel,
-                                 int64_t channels, int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane,
-                                 bool write_ahead, T* to);
+                                 int64_t channels, const PointPanels& panels, int64_t tile, bool write_ahead, T* to);
 
 // What Winograd's transform to taps read, and what it made of that, each as the sum of the squares.
 template <typename T>
@@ -66,22 +80,20 @@ struct Squares {
   T products, taps;
 };
 
-// Turns the products at the points, planes of `count` sums, into the 3 x 3 taps of dW: tap i goes to
+// Turns the sums of the products, planes of `count` elements, into the 3 x 3 taps of dW: tap i goes to
 // to + i * tap_stride.
 template <typename T>
 using TransformToTaps = Squares<T> (*)(const T* products, int64_t plane, int64_t count, bool accumulate,
                                        int64_t tap_stride, T* to);
 
+// By whether a tile's height is kLargeSide, by whether its width is, and by the DataType of the source. Products become
+// taps by whether some tile's height and some tile's width are.
 template <typename T>
 struct WinogradKernels {
-  TransformPixels<T> input[4];         // by the DataType of the source
-  TransformPixels<T> out_backprop[4];  // by the DataType of the source
-  TransformToTaps<T> filter;
+  TransformPixels<T> input[2][2][4];
+  TransformPixels<T> out_backprop[2][2][4];
+  TransformToTaps<T> filter[2][2];
 };
-
-// By the tile of dY: F(3x3, 4x4), F(3x3, 3x3), and F(3x3, 4x4) of stride 2.
-enum class WinogradForm { kTile4, kTile3, kTile4Stride2 };
-inline constexpr int kWinogradForms = 3;
 
 // The output pixels that a TapKernel runs over. dY's are dense; X's rows are x_row_step elements apart.
 struct TapRegion {
@@ -163,7 +175,7 @@ struct Kernels {
   MicroKernel<T> micro[3][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
   PackRows<T> pack[4];                                     // by the DataType of the source
   ReduceSlices<T> reduce[4];                               // by the DataType of the result
-  WinogradKernels<T> winograd[kWinogradForms];             // by the WinogradForm
+  WinogradKernels<T> winograd[kMaxWinogradStride];         // by the stride less one
   RunKernel<T> multiply_run[4][kMaxRunColumns + 1];        // by the DataType of the sources first
   WindowKernel<T> multiply_window[4][kMaxWindowStride + 1]
                                  [kMaxWindowColumns + 1];  // by the DataType of the sources first

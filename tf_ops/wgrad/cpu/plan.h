@@ -8,6 +8,7 @@
 
 #include "tf_ops/wgrad/cpu/algorithm.h"
 #include "tf_ops/wgrad/cpu/isa.h"
+#include "tf_ops/wgrad/cpu/winograd_tiles.h"
 #include "tf_ops/wgrad/problem.h"
 
 namespace wgrad {
@@ -52,17 +53,15 @@ struct StripDirectPlan {
 // Blocking of Winograd's algorithm: the tiles are cut into chunks; the transforms of one chunk are multiplied point by
 // point, and the products become taps of dW.
 struct WinogradPlan {
-  WinogradForm form;
-  int64_t output_tile, input_tile;  // pixels along a side of a tile, of dY and of X
-  int64_t products;                 // of one tile
-  int64_t bundle_groups;            // multiplied as if they were one group, because alone they would not fill a vector
+  Tiling tiling;
+  int64_t products;       // of the largest tile
+  int64_t sums;           // that they add to, over all tiles
+  int64_t bundle_groups;  // multiplied as if they were one group, because alone they would not fill a vector
   int64_t bundles;
   int64_t rows, columns;   // input and output channels of a bundle
   bool shared_transforms;  // all workers transform a chunk together and then share out dW; otherwise each task has its
                            // own tiles and all of its bundles' dW
   bool in_place;           // taps go to dW itself; otherwise to partial sums that a last pass adds and rounds
-  int64_t phases_height, phases_width;  // a dilated problem is phases_height * phases_width undilated ones
-  int64_t tiles_height, tiles_width;    // of one phase of one image
   int64_t tiles;
   int64_t chunk_tiles;
   int64_t chunks;

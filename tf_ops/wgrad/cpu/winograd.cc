@@ -1,7 +1,7 @@
-// Winograd's F(3x3, 4x4) for 3 x 3 filters: 36 products for each 4 x 4 tile of dY instead of 144, or 81 for stride 2;
-// or F(3x3, 3x3), 25 products for each 3 x 3 tile instead of 81, where that makes fewer. A dilated problem falls apart
-// into undilated ones, one for each phase of the pixel grid; they all add to the same dW. Groups are multiplied one by
-// one, or in bundles where a group does not fill a vector.
+// Winograd's F(3x3, 4x4) for 3 x 3 filters: 36 products for each 4 x 4 tile of dY instead of 144, or 81 for stride 2.
+// Sides of a map that are no multiple of 4 are cut into tiles of 4 and of 3 pixels, whose products add up before they
+// become taps. A dilated problem falls apart into undilated ones, one for each phase of the pixel grid; they all add to
+// the same dW. Groups are multiplied one by one, or in bundles where a group does not fill a vector.
 #include "tf_ops/wgrad/cpu/winograd.h"
 
 #include <algorithm>
@@ -18,15 +18,15 @@ namespace wgrad {
 namespace {
 
 constexpr int64_t kTaps = 9;
-// Of the products' squares over the taps'. The relative error is 2.8e-7 times the root of this ratio: 1.4e-6 for 24, of
-// the 1.5e-6 allowed. Normal data has 8, or 3.5 in tiles of 3 x 3, most data less.
-constexpr double kMaxCancellation = 24;
-constexpr int64_t kLargestInputTile = 9, kLargestOutputTile = 4;
+// Of the sums' squares over the taps'. The relative error is up to 3.2e-7 times the root of this ratio: 1.4e-6 for 20,
+// of the 1.5e-6 allowed. Normal data has 7.5, or 3.5 in tiles of 3 x 3, most data less.
+constexpr double kMaxCancellation = 20;
+constexpr int64_t kLargestInputTile = TilePoints(kMaxWinogradStride, kLargeSide);
 // Rows of one packed slice of A, as whole cache lines.
 constexpr int64_t kSliceRows = 16;
 
 // Where the parts of the scratch memory lie, in elements of the accumulator: for one bundle, the transforms u of X and
-// v of dY for a chunk, and the products of a block.
+// v of dY for a chunk, and the summed products of a block.
 struct Sizes {
   int64_t pitch;  // tiles, odd so that the panels start in different cache sets
   int64_t u_plane, v_plane;
@@ -44,7 +44,7 @@ Sizes SizesOf(const WinogradPlan& plan, int64_t lanes) {
   s.product_plane = RoundUp(plan.row_block * s.product_columns, kSliceRows) + kSliceRows;
   s.u = plan.products * s.u_plane;
   s.v = plan.products * s.v_plane;
-  s.products = plan.products * s.product_plane;
+  s.products = plan.sums * s.product_plane;
   return s;
 }
 
@@ -56,13 +56,16 @@ class Winograd {
       : p_(problem),
         plan_(plan.winograd),
         kernels_(KernelsOf<T>(*plan.isa)),
-        transforms_(kernels_.winograd[static_cast<int>(plan.winograd.form)]),
+        transforms_(kernels_.winograd[problem.stride_height - 1]),
         sizes_(SizesOf(plan.winograd, kernels_.lanes)),
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
         sums_(sums),
         zeros_(zeros),
-        squares_(plan.tasks) {}
+        squares_(plan.tasks) {
+    for (int64_t point = 0; point < plan_.products; ++point) points_.push_back({point, plan_.tiling.SumOf(point)});
+    std::stable_sort(points_.begin(), points_.end(), [](const Point& a, const Point& b) { return a.sum < b.sum; });
+  }
 
   // Each task transforms its own bundles' channels of its own chunks and multiplies them into its own partial sum.
   void RunChunksPerTask(char* workers, size_t worker_bytes, Executor* executor) const {
@@ -76,9 +79,8 @@ class Winograd {
       const int64_t first_chunk = partial_sum * plan_.chunks_per_task;
       const int64_t end_chunk = std::min(plan_.chunks, first_chunk + plan_.chunks_per_task);
       for (int64_t chunk = first_chunk; chunk < end_chunk; ++chunk) {
-        const int64_t first = chunk * plan_.chunk_tiles;
-        const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
-        TransformTiles(first, tiles, 0, first_bundle, bundles, u, v);
+        const Range tiles = ChunkTiles(chunk);
+        TransformTiles(tiles.begin, tiles.end - tiles.begin, 0, first_bundle, bundles, u, v);
         for (int64_t i = 0; i < bundles; ++i) {
           Multiply(u + i * sizes_.u, v + i * sizes_.v, tiles, WholeBundle(first_bundle + i), chunk != first_chunk,
                    products + i * sizes_.products, [](auto...) {});
@@ -98,11 +100,11 @@ class Winograd {
     const int64_t row_blocks = CeilDiv(plan_.rows, plan_.row_block);
     const int64_t column_blocks = CeilDiv(plan_.columns, plan_.column_block);
     for (int64_t chunk = 0; chunk < plan_.chunks; ++chunk) {
-      const int64_t first = chunk * plan_.chunk_tiles;
-      const int64_t tiles = std::min(plan_.tiles - first, plan_.chunk_tiles);
-      executor->Run(CeilDiv(tiles, kTilesPerTask), [&](int64_t task, int) {
+      const Range tiles = ChunkTiles(chunk);
+      const int64_t count = tiles.end - tiles.begin;
+      executor->Run(CeilDiv(count, kTilesPerTask), [&](int64_t task, int) {
         const int64_t slot = task * kTilesPerTask;
-        TransformTiles(first + slot, std::min(kTilesPerTask, tiles - slot), slot, 0, plan_.bundles, u, v);
+        TransformTiles(tiles.begin + slot, std::min(kTilesPerTask, count - slot), slot, 0, plan_.bundles, u, v);
       });
       executor->Run(plan_.bundles * column_blocks * row_blocks, [&](int64_t task, int worker) {
         T* products = reinterpret_cast<T*>(workers + worker * worker_bytes);
@@ -113,7 +115,7 @@ class Winograd {
                              std::min(plan_.columns, column + plan_.column_block)};
         // A block's taps lie far apart in dW.
         int64_t offsets[kTaps * 2 * kSliceRows];
-        Prefetch taps = Taps(block, tiles, offsets);
+        Prefetch taps = Taps(block, count, offsets);
         Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, products,
                  [&](auto...) { taps.Some(); });
         ToTaps(products, block, chunk != 0, sums_, &squares_[task]);
@@ -133,7 +135,7 @@ class Winograd {
     if (!std::isfinite(sums.taps)) return false;
     // Squares below the smallest normal number are lost.
     const double lost =
-        static_cast<double>(FilterElements(p_)) * plan_.products / kTaps * plan_.chunks * std::numeric_limits<T>::min();
+        static_cast<double>(FilterElements(p_)) * plan_.sums / kTaps * plan_.chunks * std::numeric_limits<T>::min();
     if (sums.products + lost <= kMaxCancellation * sums.taps) return true;
     const auto is_zero = [](T sum) { return sum == 0; };
     return sums.taps == 0 && std::all_of(sums_, sums_ + plan_.partial_sums * FilterElements(p_), is_zero);
@@ -145,11 +147,20 @@ class Winograd {
     int64_t bundle, first_row, end_row, first_column, end_column;
   };
 
+  Range ChunkTiles(int64_t chunk) const {
+    return {chunk * plan_.chunk_tiles, std::min(plan_.tiles, (chunk + 1) * plan_.chunk_tiles)};
+  }
+
+  // A product of the tiles, and the sum that it is added to.
+  struct Point {
+    int64_t index, sum;
+  };
+
   Block WholeBundle(int64_t bundle) const { return {bundle, 0, plan_.rows, 0, plan_.columns}; }
 
   struct TilePixels {
     const void* input[kLargestInputTile * kLargestInputTile];
-    const void* out_backprop[kLargestOutputTile * kLargestOutputTile];
+    const void* out_backprop[kLargeSide * kLargeSide];
   };
 
   // Transforms `count` tiles of some bundles into the panels' rows from `slot` on, each tile while the next one's
@@ -157,87 +168,118 @@ class Winograd {
   void TransformTiles(int64_t first, int64_t count, int64_t slot, int64_t first_bundle, int64_t bundles, T* u,
                       T* v) const {
     const int dtype = static_cast<int>(p_.dtype);
+    const Tiling& tiling = plan_.tiling;
+    const int64_t plane_columns = tiling.width.points(tiling.stride);
+    const PointPanels u_panels = {kSliceRows, sizes_.pitch, sizes_.u_plane, plane_columns * sizes_.u_plane};
+    const PointPanels v_panels = {PanelWidth(), sizes_.pitch, sizes_.v_plane, plane_columns * sizes_.v_plane};
     // Shared transforms do not fit into the second-level cache: 4_3x3 gains 8 %, where narrow groups lose up to 10 %.
     const bool write_ahead = plan_.shared_transforms;
     TilePixels buffers[2];
     TilePixels* pixels = &buffers[0];
     TilePixels* next = &buffers[1];
-    FindTile(first, pixels);
+    // A smaller tile leaves pixels of the one before, which may be asked for.
+    std::fill_n(next->input, kLargestInputTile * kLargestInputTile, zeros_);
+    std::fill_n(next->out_backprop, kLargeSide * kLargeSide, zeros_);
+    *pixels = *next;
+    TileKind kind = FindTile(first, pixels);
     for (int64_t i = 0; i < count; ++i) {
-      FindTile(std::min(first + i + 1, plan_.tiles - 1), next);
+      const TileKind next_kind = FindTile(std::min(first + i + 1, plan_.tiles - 1), next);
+      const int64_t first_point = (kind.tall ? 0 : tiling.height.large_points(tiling.stride)) * plane_columns +
+                                  (kind.wide ? 0 : tiling.width.large_points(tiling.stride));
       for (int64_t j = 0; j < bundles; ++j) {
-        transforms_.input[dtype](pixels->input, next->input, (first_bundle + j) * plan_.rows, plan_.rows, kSliceRows,
-                                 sizes_.pitch, slot + i, sizes_.u_plane, write_ahead, u + j * sizes_.u);
+        transforms_.input[kind.tall][kind.wide][dtype](pixels->input, next->input, (first_bundle + j) * plan_.rows,
+                                                       plan_.rows, u_panels, slot + i, write_ahead,
+                                                       u + j * sizes_.u + first_point * sizes_.u_plane);
       }
       for (int64_t j = 0; j < bundles; ++j) {
-        transforms_.out_backprop[dtype](pixels->out_backprop, next->out_backprop, (first_bundle + j) * plan_.columns,
-                                        plan_.columns, PanelWidth(), sizes_.pitch, slot + i, sizes_.v_plane,
-                                        write_ahead, v + j * sizes_.v);
+        transforms_.out_backprop[kind.tall][kind.wide][dtype](
+            pixels->out_backprop, next->out_backprop, (first_bundle + j) * plan_.columns, plan_.columns, v_panels,
+            slot + i, write_ahead, v + j * sizes_.v + first_point * sizes_.v_plane);
       }
       std::swap(pixels, next);
+      kind = next_kind;
     }
   }
 
-  void FindTile(int64_t tile, TilePixels* pixels) const {
-    const int64_t tw = tile % plan_.tiles_width;
-    const int64_t th = (tile /= plan_.tiles_width) % plan_.tiles_height;
-    const int64_t phase_w = (tile /= plan_.tiles_height) % plan_.phases_width;
-    const int64_t phase_h = (tile /= plan_.phases_width) % plan_.phases_height;
-    const int64_t n = tile / plan_.phases_height;
-    const int64_t oh = phase_h + th * plan_.output_tile * p_.dilation_height;
-    const int64_t ow = phase_w + tw * plan_.output_tile * p_.dilation_width;
-    FindPixels(plan_.input_tile, input_, p_.in_height, p_.in_width, p_.in_channels, n,
-               oh * p_.stride_height - p_.pad_top, ow * p_.stride_width - p_.pad_left, pixels->input);
-    FindPixels(plan_.output_tile, out_backprop_, p_.out_height, p_.out_width, p_.out_channels, n, oh, ow,
+  TileKind FindTile(int64_t index, TilePixels* pixels) const {
+    const Tile tile = plan_.tiling.Find(index);
+    const int64_t stride = plan_.tiling.stride;
+    const int height = tile.kind.tall ? kLargeSide : kSmallSide, width = tile.kind.wide ? kLargeSide : kSmallSide;
+    const int64_t oh = tile.phase_height + tile.row * p_.dilation_height;
+    const int64_t ow = tile.phase_width + tile.column * p_.dilation_width;
+    FindPixels(TilePoints(stride, height), TilePoints(stride, width), input_, p_.in_height, p_.in_width, p_.in_channels,
+               tile.image, oh * stride - p_.pad_top, ow * stride - p_.pad_left, pixels->input);
+    FindPixels(height, width, out_backprop_, p_.out_height, p_.out_width, p_.out_channels, tile.image, oh, ow,
                pixels->out_backprop);
+    return tile.kind;
   }
 
-  // The channels of the tile x tile pixels from (h, w) on, a dilation apart; zeros outside the image.
-  void FindPixels(int64_t tile, const char* image, int64_t height, int64_t width, int64_t channels, int64_t n,
-                  int64_t h, int64_t w, const void** pixels) const {
+  // The channels of the rows x columns pixels from (h, w) on, a dilation apart; zeros outside the image.
+  void FindPixels(int64_t rows, int64_t columns, const char* image, int64_t height, int64_t width, int64_t channels,
+                  int64_t n, int64_t h, int64_t w, const void** pixels) const {
     const int64_t pixel_bytes = channels * ElementSize(p_.dtype);
-    for (int64_t i = 0; i < tile; ++i, h += p_.dilation_height) {
-      for (int64_t j = 0; j < tile; ++j) {
+    for (int64_t i = 0; i < rows; ++i, h += p_.dilation_height) {
+      for (int64_t j = 0; j < columns; ++j) {
         const int64_t column = w + j * p_.dilation_width;
         const bool inside = h >= 0 && h < height && column >= 0 && column < width;
-        pixels[i * tile + j] = inside ? image + ((n * height + h) * width + column) * pixel_bytes : zeros_;
+        pixels[i * columns + j] = inside ? image + ((n * height + h) * width + column) * pixel_bytes : zeros_;
       }
     }
   }
 
+  // `tiles` of all tiles, which the panels hold from their first row on.
   template <typename BeforeTile>
-  void Multiply(const T* u, const T* v, int64_t tiles, const Block& block, bool accumulate, T* products,
+  void Multiply(const T* u, const T* v, const Range& tiles, const Block& block, bool accumulate, T* products,
                 const BeforeTile& before_tile) const {
     const int64_t columns = block.end_column - block.first_column;
-    for (int64_t point = 0; point < plan_.products; ++point) {
-      const T* a = u + point * sizes_.u_plane;
-      const T* b = v + point * sizes_.v_plane + block.first_column * sizes_.pitch;
-      T* product = products + point * sizes_.product_plane;
+    int64_t begun_sum = -1;
+    for (auto point = points_.begin(); point != points_.end(); ++point) {
+      const Range with_point = TilesWith(point->index, tiles);
+      const bool add = accumulate || point->sum == begun_sum;
+      begun_sum = point->sum;
+      if (add && with_point.begin == with_point.end) continue;
+      const T* a = PanelsOf(u, sizes_.u_plane, *point, block.first_row);
+      const T* b = PanelsOf(v, sizes_.v_plane, *point, block.first_column);
+      T* sums = products + point->sum * sizes_.product_plane;
       std::optional<Lookahead> next_point;
-      if (plan_.shared_transforms && point + 1 < plan_.products) {
-        next_point = NextPoint(a + block.first_row * sizes_.pitch, b, tiles, block);
+      if (plan_.shared_transforms && point + 1 != points_.end()) {
+        next_point = Ahead(PanelsOf(u, sizes_.u_plane, point[1], block.first_row),
+                           PanelsOf(v, sizes_.v_plane, point[1], block.first_column), with_point, block);
       }
       for (int64_t row = block.first_row; row < block.end_row; row += kSliceRows) {
         const int64_t a_stride = PanelStride(plan_.rows - row, kSliceRows, kernels_.lanes);
         const int64_t rows = std::min(kSliceRows, block.end_row - row);
-        T* sums = product + (row - block.first_row) * sizes_.product_columns;
-        for (int64_t tile = 0; tile < tiles; tile += kMaxWinogradRun) {
-          MultiplySlice(kernels_, kNotIndexed, {tile, std::min(tiles, tile + kMaxWinogradRun)}, a + row * sizes_.pitch,
-                        a_stride, rows, b, sizes_.pitch, columns, nullptr, sums, sizes_.product_columns,
-                        accumulate || tile > 0, next_point, before_tile);
-        }
+        Range run = {with_point.begin, with_point.begin};
+        do {  // at least once, for zeros where the chunk has no such tile
+          run = {run.end, std::min(with_point.end, run.end + kMaxWinogradRun)};
+          MultiplySlice(kernels_, kNotIndexed, run, a, a_stride, rows, b, sizes_.pitch, columns, nullptr, sums,
+                        sizes_.product_columns, add || run.begin > with_point.begin, next_point, before_tile);
+        } while (run.end < with_point.end);
+        a += kSliceRows * sizes_.pitch;
+        sums += kSliceRows * sizes_.product_columns;
       }
     }
   }
 
+  // Those of `tiles` that have a point, counted from the first one.
+  Range TilesWith(int64_t point, const Range& tiles) const {
+    const Range all = plan_.tiling.TilesWith(point);
+    const int64_t begin = std::clamp(all.begin, tiles.begin, tiles.end);
+    return {begin - tiles.begin, std::clamp(all.end, begin, tiles.end) - tiles.begin};
+  }
+
+  const T* PanelsOf(const T* transforms, int64_t plane, const Point& point, int64_t first_row) const {
+    return transforms + point.index * plane + first_row * sizes_.pitch;
+  }
+
   // The next point's panels, where a chunk's do not stay in the second-level cache: shared transforms of float32 gain 5
   // to 24 %, those of 64 tiles and 128 channels lose 3 %.
-  Lookahead NextPoint(const T* a, const T* b, int64_t tiles, const Block& block) const {
+  Lookahead Ahead(const T* next_a, const T* next_b, const Range& tiles, const Block& block) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
     const int64_t slices = CeilDiv(rows, kSliceRows);
-    const int64_t asks = slices * Asks(kernels_, tiles, std::min(rows, kSliceRows), columns);
+    const int64_t asks = slices * Asks(kernels_, tiles.end - tiles.begin, std::min(rows, kSliceRows), columns);
     const int64_t row_bytes = sizes_.pitch * sizeof(T);
-    return SpreadEvenly({a + sizes_.u_plane, rows * row_bytes}, {b + sizes_.v_plane, columns * row_bytes}, asks);
+    return SpreadEvenly({next_a, rows * row_bytes}, {next_b, columns * row_bytes}, asks);
   }
 
   // The lines of dW that ToTaps writes, to be asked for while `block` is multiplied.
@@ -252,13 +294,13 @@ class Winograd {
   }
 
   void ToTaps(const T* products, const Block& block, bool accumulate, T* taps, Squares<double>* squares) const {
+    const auto to_taps = transforms_.filter[plan_.tiling.height.large > 0][plan_.tiling.width.large > 0];
     Squares<double> sums = {};
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
       const Range columns = ColumnsOf(block, row);
       const int64_t product = (row - block.first_row) * sizes_.product_columns + columns.begin - block.first_column;
-      const Squares<T> of_row =
-          transforms_.filter(products + product, sizes_.product_plane, columns.end - columns.begin, accumulate,
-                             TapStride(), taps + TapRow(block, row));
+      const Squares<T> of_row = to_taps(products + product, sizes_.product_plane, columns.end - columns.begin,
+                                        accumulate, TapStride(), taps + TapRow(block, row));
       sums.products += of_row.products;
       sums.taps += of_row.taps;
     }
@@ -287,6 +329,7 @@ class Winograd {
   const Kernels<T>& kernels_;
   const WinogradKernels<T>& transforms_;
   const Sizes sizes_;
+  std::vector<Point> points_;  // sum by sum
   const char* input_;
   const char* out_backprop_;
   T* sums_;
@@ -334,31 +377,21 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
   return winograd.accurate();
 }
 
-WinogradPlan InTiles(const Problem& p, WinogradForm form) {
-  WinogradPlan w = {};
-  w.form = form;
-  w.output_tile = form == WinogradForm::kTile3 ? 3 : 4;
-  w.input_tile = (w.output_tile - 1) * p.stride_height + 3;
-  w.products = w.input_tile * w.input_tile;
-  w.phases_height = std::min(p.dilation_height, p.out_height);
-  w.phases_width = std::min(p.dilation_width, p.out_width);
-  w.tiles_height = CeilDiv(CeilDiv(p.out_height, p.dilation_height), w.output_tile);
-  w.tiles_width = CeilDiv(CeilDiv(p.out_width, p.dilation_width), w.output_tile);
-  w.tiles = p.batch * w.phases_height * w.phases_width * w.tiles_height * w.tiles_width;
-  return w;
-}
-
 }  // namespace
 
 void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   WinogradPlan& w = plan->winograd;
-  w = InTiles(p, p.stride_height == 1 ? WinogradForm::kTile4 : WinogradForm::kTile4Stride2);
-  if (p.stride_height == 1) {
-    // For maps of 6 x 6 pixels 100 products instead of 144, for those of 56 x 56 more.
-    const WinogradPlan in_tiles_of_3 = InTiles(p, WinogradForm::kTile3);
-    if (in_tiles_of_3.tiles * in_tiles_of_3.products < w.tiles * w.products) w = in_tiles_of_3;
-  }
+  w = {};
+  w.tiling = {p.stride_height,
+              p.batch,
+              std::min(p.dilation_height, p.out_height),
+              std::min(p.dilation_width, p.out_width),
+              CutIntoTiles(CeilDiv(p.out_height, p.dilation_height)),
+              CutIntoTiles(CeilDiv(p.out_width, p.dilation_width))};
+  w.products = w.tiling.points();
+  w.sums = w.tiling.sums();
+  w.tiles = w.tiling.tiles();
 
   const int64_t filters = p.out_channels / p.groups;
   w.bundle_groups = std::clamp<int64_t>(lanes / filters, 1, p.groups);
@@ -367,11 +400,11 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.rows = w.bundle_groups * p.filter_channels;
   w.columns = w.bundle_groups * filters;
 
-  // A worker can hold the 36 products of up to 128 x 128 channels itself, the 25 of 160 x 160, or the 81 of 90 x 90.
+  // A worker can hold the 36 sums of up to 128 x 128 channels itself, or the 25 of 160 x 160.
   constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
   const int64_t tile_bytes = w.products * (w.rows + w.columns) * sum_size;
-  w.shared_transforms = w.products * w.rows * w.columns * sum_size > kProductBytes ||
-                        (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes;
+  w.shared_transforms =
+      w.sums * w.rows * w.columns * sum_size > kProductBytes || (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes;
   w.bundles_per_task = 1;
   int64_t max_chunk = kMaxWinogradRun;
   if (w.shared_transforms) {
@@ -384,8 +417,7 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.chunk_tiles = CeilDiv(w.tiles, CeilDiv(w.tiles, max_chunk));
   w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
   if (w.shared_transforms) {
-    // 36 products of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels. 81 are not,
-    // but with half as many rows stride 2 is 3 % slower, because every block of rows reads all panels of dY.
+    // 36 sums of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels.
     w.row_block = 2 * kSliceRows;
     w.column_block = 2 * kMaxVectors * lanes;
     w.bundle_tasks = 1;
@@ -398,7 +430,9 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
     const int64_t sum_bytes = FilterElements(p) * sum_size;
     constexpr int64_t kMaxTasks = 16;
     const int64_t task_sums = std::min(CeilDiv(kMaxTasks, w.bundle_tasks), PartialSumsWithin(kPartialBytes, sum_bytes));
-    const int64_t chain_sums = ChainSlices(w.chunks, sum_bytes);
+    // Of odd pixels, as many products of a tile as it has pixels are added to one sum.
+    const int64_t chunk_additions = p.stride_height == 1 ? 1 : kLargeSide * kLargeSide;
+    const int64_t chain_sums = ChainSlices(w.chunks * chunk_additions, sum_bytes);
     w.chunks_per_task = CeilDiv(w.chunks, std::max(task_sums, chain_sums));
     w.partial_sums = CeilDiv(w.chunks, w.chunks_per_task);
   }

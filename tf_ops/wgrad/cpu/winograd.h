@@ -10,8 +10,6 @@ namespace wgrad {
 // of 64.
 inline constexpr int64_t kMaxWinogradRun = 64;
 
-inline constexpr int64_t kMaxWinogradStride = 2;
-
 // Fills plan->winograd and the workspace sizes; `problem` is 3 x 3, stride 1 or 2.
 void PlanWinograd(const Problem& problem, const Isa& isa, Plan* plan);
 

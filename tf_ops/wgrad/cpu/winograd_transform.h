@@ -1,15 +1,19 @@
-// The transforms of Winograd's F(3x3, 4x4) for the filter gradient: a 4 x 4 tile of dY and the 6 x 6 tile of X that it
-// meets give a 3 x 3 contribution to dW with 36 products instead of 144. And those of F(3x3, 3x3): 25 products instead
-// of 81.
+// The transforms of Winograd's algorithm for the filter gradient: a 4 x 4 tile of dY and the 6 x 6 tile of X that it
+// meets give a 3 x 3 contribution to dW with 36 products instead of 144, F(3x3, 4x4). A side of a tile may have three
+// pixels instead of four, which then takes five products instead of six.
 //
 // In one dimension, y[j] = sum over i in [0, 4) of d[i] * x[i + j] for j in [0, 3) is A^T ((G d) * (B^T x)) by the
 // Toom-Cook method with the points 0, +-2/3, +-3/2 and infinity. Their squares are each other's inverses, which keeps
 // the matrices' entries near one: the relative error on normal data is 6e-7, half of what 0, +-1, +-2 gives. With three
-// elements of d the point 0 is left out.
+// elements of d the point 0 is left out. A^T has the same columns for the other points then, so that the products of
+// both kinds of tiles add up before they become taps.
 //
 // With stride 2 the sums over x[2 i + j] fall apart by the phase of the pixels: j = 0 and 2 are two taps of stride 1
 // over the even pixels, of five products at the points +-2/3, +-3/2 and infinity, and j = 1 is the sum of four products
-// with the odd ones. In two dimensions these are 81 products instead of 144, with the same error.
+// with the odd ones. In two dimensions these are 81 products instead of 144, with the same error. With three elements
+// of d infinity and one product of the odd pixels are left out.
+//
+// Products that only tiles of four pixels have come first. Those with the odd pixels are one sum, behind the others.
 #ifndef TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
 #define TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
 
@@ -46,26 +50,51 @@ inline Vector<T> TransformToEnd(Vector<T> x0, Vector<T> x2, Vector<T> x4) {
   return x0 + x4 - Points<T>::kSum * x2;
 }
 
-// u[0..4]: the rows of all points but 0.
-template <typename T>
-inline void TransformToPointsAndEnd(Vector<T> x0, Vector<T> x1, Vector<T> x2, Vector<T> x3, Vector<T> x4,
-                                    Vector<T>* u) {
-  TransformToPoints<T>(x0, x1, x2, x3, u);
-  u[4] = TransformToEnd<T>(x0, x2, x4);
-}
+// B^T, by the stride and by the pixels of dY along the side of a tile.
+template <typename T, int kStride, int kSide>
+struct InputTransform;
 
-// B^T.
 template <typename T>
-struct InputTransform {
-  static constexpr int kFrom = 6, kTo = 6;
+struct InputTransform<T, 1, kSmallSide> {
+  static constexpr int kFrom = TilePoints(1, kSmallSide), kTo = kFrom;
   static void Apply(const Vector<T>* x, Vector<T>* u) {
-    u[0] = TransformToEnd<T>(x[0], x[2], x[4]);
-    TransformToPointsAndEnd<T>(x[1], x[2], x[3], x[4], x[5], u + 1);
+    TransformToPoints<T>(x[0], x[1], x[2], x[3], u);
+    u[4] = TransformToEnd<T>(x[0], x[2], x[4]);
   }
 };
 
-// d, of three or four elements, at +-2/3 and +-3/2: the even powers' part and the odd powers'.
-template <typename T, int kCount>
+template <typename T>
+struct InputTransform<T, 1, kLargeSide> {
+  static constexpr int kFrom = TilePoints(1, kLargeSide), kTo = kFrom;
+  static void Apply(const Vector<T>* x, Vector<T>* u) {
+    u[0] = TransformToEnd<T>(x[0], x[2], x[4]);
+    InputTransform<T, 1, kSmallSide>::Apply(x + 1, u + 1);
+  }
+};
+
+template <typename T>
+struct InputTransform<T, 2, kSmallSide> {
+  static constexpr int kFrom = TilePoints(2, kSmallSide), kTo = kFrom;
+  static void Apply(const Vector<T>* x, Vector<T>* u) {
+    TransformToPoints<T>(x[0], x[2], x[4], x[6], u);
+    u[4] = x[1];
+    u[5] = x[3];
+    u[6] = x[5];
+  }
+};
+
+template <typename T>
+struct InputTransform<T, 2, kLargeSide> {
+  static constexpr int kFrom = TilePoints(2, kLargeSide), kTo = kFrom;
+  static void Apply(const Vector<T>* x, Vector<T>* u) {
+    u[0] = x[7];
+    u[1] = TransformToEnd<T>(x[0], x[4], x[8]);
+    InputTransform<T, 2, kSmallSide>::Apply(x, u + 2);
+  }
+};
+
+// d at +-2/3 and +-3/2: the even powers' part and the odd powers'.
+template <typename T, int kSide>
 struct Evaluation {
   Evaluation(const Vector<T>* d, T scale_p, T scale_q)
       : even_p(scale_p * (d[0] + Points<T>::kP2 * d[2])),
@@ -74,7 +103,7 @@ struct Evaluation {
         odd_q(scale_q * Points<T>::kQ * OddPowers(d, Points<T>::kQ2)) {}
 
   static Vector<T> OddPowers(const Vector<T>* d, T square) {
-    if constexpr (kCount == 4) return d[1] + square * d[3];
+    if constexpr (kSide == kLargeSide) return d[1] + square * d[3];
     return d[1];
   }
 
@@ -83,15 +112,65 @@ struct Evaluation {
 
 // v[0..3]: G without the point 0, where the denominators at the others lose a factor, and those at -2/3 and -3/2 change
 // their sign.
-template <typename T, int kCount>
+template <typename T, int kSide>
 inline void EvaluateWithoutZero(const Vector<T>* d, Vector<T>* v) {
   using P = Points<T>;
-  const Evaluation<T, kCount> at(d, P::kScaleP * P::kP, P::kScaleQ * P::kQ);
+  const Evaluation<T, kSide> at(d, P::kScaleP * P::kP, P::kScaleQ * P::kQ);
   v[0] = at.odd_p + at.even_p;
   v[1] = at.odd_p - at.even_p;
   v[2] = at.odd_q + at.even_q;
   v[3] = at.odd_q - at.even_q;
 }
+
+// G.
+template <typename T, int kStride, int kSide>
+struct OutBackpropTransform;
+
+template <typename T>
+struct OutBackpropTransform<T, 1, kSmallSide> {
+  static constexpr int kFrom = kSmallSide, kTo = TilePoints(1, kSmallSide);
+  static void Apply(const Vector<T>* d, Vector<T>* v) {
+    EvaluateWithoutZero<T, kSmallSide>(d, v);
+    v[4] = d[2];
+  }
+};
+
+template <typename T>
+struct OutBackpropTransform<T, 1, kLargeSide> {
+  static constexpr int kFrom = kLargeSide, kTo = TilePoints(1, kLargeSide);
+  static void Apply(const Vector<T>* d, Vector<T>* v) {
+    const Evaluation<T, kLargeSide> at(d, Points<T>::kScaleP, Points<T>::kScaleQ);
+    v[0] = d[0];
+    v[1] = at.even_p + at.odd_p;
+    v[2] = at.even_p - at.odd_p;
+    v[3] = at.even_q + at.odd_q;
+    v[4] = at.even_q - at.odd_q;
+    v[5] = d[3];
+  }
+};
+
+template <typename T>
+struct OutBackpropTransform<T, 2, kSmallSide> {
+  static constexpr int kFrom = kSmallSide, kTo = TilePoints(2, kSmallSide);
+  static void Apply(const Vector<T>* d, Vector<T>* v) {
+    EvaluateWithoutZero<T, kSmallSide>(d, v);
+    v[4] = d[0];
+    v[5] = d[1];
+    v[6] = d[2];
+  }
+};
+
+template <typename T>
+struct OutBackpropTransform<T, 2, kLargeSide> {
+  static constexpr int kFrom = kLargeSide, kTo = TilePoints(2, kLargeSide);
+  static void Apply(const Vector<T>* d, Vector<T>* v) {
+    v[0] = v[1] = d[3];
+    EvaluateWithoutZero<T, kLargeSide>(d, v + 2);
+    v[6] = d[0];
+    v[7] = d[1];
+    v[8] = d[2];
+  }
+};
 
 // What the products m at +-2/3 and +-3/2 add to the sums over i of d[i] * x[i + j], for j = 0, 1 and 2.
 template <typename T>
@@ -106,51 +185,13 @@ struct Interpolation {
   const Vector<T>* const m;
 };
 
-// G.
-template <typename T>
-struct OutBackpropTransform {
-  static constexpr int kFrom = 4, kTo = 6;
-  static void Apply(const Vector<T>* d, Vector<T>* v) {
-    const Evaluation<T, 4> at(d, Points<T>::kScaleP, Points<T>::kScaleQ);
-    v[0] = d[0];
-    v[1] = at.even_p + at.odd_p;
-    v[2] = at.even_p - at.odd_p;
-    v[3] = at.even_q + at.odd_q;
-    v[4] = at.even_q - at.odd_q;
-    v[5] = d[3];
-  }
-};
-
-// A^T.
-template <typename T>
-struct FilterTransform {
-  static constexpr int kFrom = 6, kTo = 3;
-  static void Apply(const Vector<T>* m, Vector<T>* y) {
-    const Interpolation<T> sums(m + 1);
-    y[0] = m[0] + sums.At0();
-    y[1] = sums.At1();
-    y[2] = sums.At2() + m[5];
-  }
-};
+// A^T, by the largest side of a tile.
+template <typename T, int kStride, int kSide>
+struct FilterTransform;
 
 template <typename T>
-struct SmallInputTransform {
-  static constexpr int kFrom = 5, kTo = 5;
-  static void Apply(const Vector<T>* x, Vector<T>* u) { TransformToPointsAndEnd<T>(x[0], x[1], x[2], x[3], x[4], u); }
-};
-
-template <typename T>
-struct SmallOutBackpropTransform {
-  static constexpr int kFrom = 3, kTo = 5;
-  static void Apply(const Vector<T>* d, Vector<T>* v) {
-    EvaluateWithoutZero<T, 3>(d, v);
-    v[4] = d[2];
-  }
-};
-
-template <typename T>
-struct SmallFilterTransform {
-  static constexpr int kFrom = 5, kTo = 3;
+struct FilterTransform<T, 1, kSmallSide> {
+  static constexpr int kFrom = TileSums(kSmallSide), kTo = 3;
   static void Apply(const Vector<T>* m, Vector<T>* y) {
     const Interpolation<T> sums(m);
     y[0] = sums.At0();
@@ -160,65 +201,57 @@ struct SmallFilterTransform {
 };
 
 template <typename T>
-struct StridedInputTransform {
-  static constexpr int kFrom = 9, kTo = 9;
-  static void Apply(const Vector<T>* x, Vector<T>* u) {
-    TransformToPointsAndEnd<T>(x[0], x[2], x[4], x[6], x[8], u);
-    u[5] = x[1];
-    u[6] = x[3];
-    u[7] = x[5];
-    u[8] = x[7];
+struct FilterTransform<T, 1, kLargeSide> {
+  static constexpr int kFrom = TileSums(kLargeSide), kTo = 3;
+  static void Apply(const Vector<T>* m, Vector<T>* y) {
+    FilterTransform<T, 1, kSmallSide>::Apply(m + 1, y);
+    y[0] += m[0];
   }
 };
 
 template <typename T>
-struct StridedOutBackpropTransform {
-  static constexpr int kFrom = 4, kTo = 9;
-  static void Apply(const Vector<T>* d, Vector<T>* v) {
-    EvaluateWithoutZero<T, 4>(d, v);
-    v[4] = d[3];
-    v[5] = d[0];
-    v[6] = d[1];
-    v[7] = d[2];
-    v[8] = d[3];
-  }
-};
-
-template <typename T>
-struct StridedFilterTransform {
-  static constexpr int kFrom = 9, kTo = 3;
+struct FilterTransform<T, 2, kSmallSide> {
+  static constexpr int kFrom = TileSums(kSmallSide), kTo = 3;
   static void Apply(const Vector<T>* m, Vector<T>* y) {
     const Interpolation<T> sums(m);
     y[0] = sums.At0();
-    y[1] = (m[5] + m[6]) + (m[7] + m[8]);
-    y[2] = sums.At1() + m[4];
+    y[1] = m[4];
+    y[2] = sums.At1();
   }
 };
 
-// Applies the transform to the columns and then to the rows of a square tile; load(i) and store(i, value) number the
-// elements row by row. sum.Loaded gets each column and sum.Stored each row of the result. The loops are not unrolled in
-// full: too few registers are left for the addresses then, and the transforms take 1.5 times as long.
-template <typename Transform, typename T, typename LoadElement, typename StoreElement, typename Sum>
+template <typename T>
+struct FilterTransform<T, 2, kLargeSide> {
+  static constexpr int kFrom = TileSums(kLargeSide), kTo = 3;
+  static void Apply(const Vector<T>* m, Vector<T>* y) {
+    FilterTransform<T, 2, kSmallSide>::Apply(m + 1, y);
+    y[2] += m[0];
+  }
+};
+
+// Applies Vertical to the columns of a tile and then Horizontal to the rows; load and store number the elements by row
+// and column. sum.Loaded gets each column and sum.Stored each row of the result. The loops are not unrolled in full:
+// too few registers are left for the addresses then, and the transforms take 1.5 times as long.
+template <typename Vertical, typename Horizontal, typename T, typename LoadElement, typename StoreElement, typename Sum>
 inline void Transform2D(const LoadElement& load, const StoreElement& store, Sum* sum) {
-  constexpr int kFrom = Transform::kFrom, kTo = Transform::kTo;
-  Vector<T> half[kTo][kFrom];
+  Vector<T> half[Vertical::kTo][Horizontal::kFrom];
 #pragma GCC unroll 3
-  for (int column = 0; column < kFrom; ++column) {
-    Vector<T> from[kFrom], to[kTo];
+  for (int column = 0; column < Horizontal::kFrom; ++column) {
+    Vector<T> from[Vertical::kFrom], to[Vertical::kTo];
 #pragma GCC unroll 9
-    for (int i = 0; i < kFrom; ++i) from[i] = load(i * kFrom + column);
-    sum->Loaded(from, kFrom);
-    Transform::Apply(from, to);
+    for (int i = 0; i < Vertical::kFrom; ++i) from[i] = load(i, column);
+    sum->Loaded(from, Vertical::kFrom);
+    Vertical::Apply(from, to);
 #pragma GCC unroll 9
-    for (int i = 0; i < kTo; ++i) half[i][column] = to[i];
+    for (int i = 0; i < Vertical::kTo; ++i) half[i][column] = to[i];
   }
 #pragma GCC unroll 3
-  for (int row = 0; row < kTo; ++row) {
-    Vector<T> to[kTo];
-    Transform::Apply(half[row], to);
-    sum->Stored(to, kTo);
+  for (int row = 0; row < Vertical::kTo; ++row) {
+    Vector<T> to[Horizontal::kTo];
+    Horizontal::Apply(half[row], to);
+    sum->Stored(to, Horizontal::kTo);
 #pragma GCC unroll 9
-    for (int i = 0; i < kTo; ++i) store(row * kTo + i, to[i]);
+    for (int i = 0; i < Horizontal::kTo; ++i) store(row, i, to[i]);
   }
 }
 
@@ -243,60 +276,63 @@ struct SumOfSquares {
   Vector<T> loaded = {}, stored = {};
 };
 
-template <typename Transform, typename Source, bool kWriteAhead, typename T>
+template <typename Vertical, typename Horizontal, typename Source, bool kWriteAhead, typename T>
 void TransformChannels(const void* const* pixels, const void* const* next_pixels, int64_t first_channel,
-                       int64_t channels, int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane, T* to) {
-  constexpr int kPixels = Transform::kFrom * Transform::kFrom;
+                       int64_t channels, const PointPanels& panels, int64_t tile, T* to) {
+  constexpr int kPixels = Vertical::kFrom * Horizontal::kFrom;
   NoSum<T> none;
   const auto channels_of = [=](const void* pixel) { return static_cast<const Source*>(pixel) + first_channel; };
   for (int64_t column = 0; column < channels; column += kLanes<T>) {
-    const int64_t in_panel = column % panel_width;
+    const int64_t in_panel = column % panels.width;
     const int64_t panel = column - in_panel;
-    const int64_t row = PanelStride(channels - panel, panel_width, kLanes<T>);
-    T* point = to + panel * pitch + tile * row + in_panel;
-    const auto store = [&](int i, Vector<T> value) {
-      Store(value, point + i * plane);
-      if (kWriteAhead) __builtin_prefetch(point + i * plane + 2 * row, 1);
+    const int64_t row_elements = PanelStride(channels - panel, panels.width, kLanes<T>);
+    T* point = to + panel * panels.pitch + tile * row_elements + in_panel;
+    const auto store = [&](int row, int i, Vector<T> value) {
+      T* element = point + row * panels.plane_row + i * panels.plane;
+      Store(value, element);
+      if (kWriteAhead) __builtin_prefetch(element + 2 * row_elements, 1);
     };
     if (column + kLanes<T> <= channels) {
-      const auto load = [&](int i) {
-        __builtin_prefetch(channels_of(next_pixels[i]) + column);
-        return LoadWidened(channels_of(pixels[i]) + column);
+      const auto load = [&](int row, int i) {
+        const int pixel = row * Horizontal::kFrom + i;
+        __builtin_prefetch(channels_of(next_pixels[pixel]) + column);
+        return LoadWidened(channels_of(pixels[pixel]) + column);
       };
-      Transform2D<Transform, T>(load, store, &none);
+      Transform2D<Vertical, Horizontal, T>(load, store, &none);
     } else {
       Source padded[kPixels][kLanes<T>] = {};
       for (int i = 0; i < kPixels; ++i) {
         for (int64_t c = column; c < channels; ++c) padded[i][c - column] = channels_of(pixels[i])[c];
       }
-      Transform2D<Transform, T>([&](int i) { return LoadWidened(padded[i]); }, store, &none);
+      const auto load = [&](int row, int i) { return LoadWidened(padded[row * Horizontal::kFrom + i]); };
+      Transform2D<Vertical, Horizontal, T>(load, store, &none);
     }
   }
 }
 
-template <typename Transform, typename Source, typename T>
+template <typename Vertical, typename Horizontal, typename Source, typename T>
 void TransformTile(const void* const* pixels, const void* const* next_pixels, int64_t first_channel, int64_t channels,
-                   int64_t panel_width, int64_t pitch, int64_t tile, int64_t plane, bool write_ahead, T* to) {
-  const auto transform =
-      write_ahead ? TransformChannels<Transform, Source, true, T> : TransformChannels<Transform, Source, false, T>;
-  transform(pixels, next_pixels, first_channel, channels, panel_width, pitch, tile, plane, to);
+                   const PointPanels& panels, int64_t tile, bool write_ahead, T* to) {
+  const auto transform = write_ahead ? TransformChannels<Vertical, Horizontal, Source, true, T>
+                                     : TransformChannels<Vertical, Horizontal, Source, false, T>;
+  transform(pixels, next_pixels, first_channel, channels, panels, tile, to);
 }
 
-template <typename Transform, typename T>
+template <typename Vertical, typename Horizontal, typename T>
 Squares<T> TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
                              T* to) {
-  constexpr int kPoints = Transform::kFrom * Transform::kFrom;
+  constexpr int kPoints = Vertical::kFrom * Horizontal::kFrom;
   int64_t column = 0;
   SumOfSquares<T> sum;
-  const auto load = [&](int i) { return Load(products + i * plane + column); };
+  const auto load = [&](int row, int i) { return Load(products + (row * Horizontal::kFrom + i) * plane + column); };
   for (; column + kLanes<T> <= count; column += kLanes<T>) {
     // Two vectors ahead, the next cache line of each plane.
     for (int i = 0; i < kPoints; ++i) __builtin_prefetch(products + i * plane + column + 2 * kLanes<T>);
-    const auto store = [&](int i, Vector<T> value) {
-      T* tap = to + i * tap_stride + column;
+    const auto store = [&](int row, int i, Vector<T> value) {
+      T* tap = to + (row * Horizontal::kTo + i) * tap_stride + column;
       Store(accumulate ? value + Load(tap) : value, tap);
     };
-    Transform2D<Transform, T>(load, store, &sum);
+    Transform2D<Vertical, Horizontal, T>(load, store, &sum);
   }
   Squares<T> squares = {};
   for (int lane = 0; lane < kLanes<T>; ++lane) {
@@ -305,18 +341,37 @@ Squares<T> TransformProducts(const T* products, int64_t plane, int64_t count, bo
   }
   if (column < count) {
     const int64_t rest = count - column;  // beyond it lie the products of other groups
-    const auto store = [&](int i, Vector<T> value) {
-      T* tap = to + i * tap_stride + column;
+    const auto store = [&](int row, int i, Vector<T> value) {
+      T* tap = to + (row * Horizontal::kTo + i) * tap_stride + column;
       for (int64_t c = 0; c < rest; ++c) tap[c] = accumulate ? value[c] + tap[c] : value[c];
     };
     SumOfSquares<T> sum_of_rest;
-    Transform2D<Transform, T>(load, store, &sum_of_rest);
+    Transform2D<Vertical, Horizontal, T>(load, store, &sum_of_rest);
     for (int64_t lane = 0; lane < rest; ++lane) {
       squares.products += sum_of_rest.loaded[lane];
       squares.taps += sum_of_rest.stored[lane];
     }
   }
   return squares;
+}
+
+template <int kStride, int kHeight, int kWidth, typename Source, typename T>
+void FillTileTransforms(DataType dtype, WinogradKernels<T>* winograd) {
+  const int type = static_cast<int>(dtype);
+  winograd->input[kHeight == kLargeSide][kWidth == kLargeSide][type] =
+      TransformTile<InputTransform<T, kStride, kHeight>, InputTransform<T, kStride, kWidth>, Source, T>;
+  winograd->out_backprop[kHeight == kLargeSide][kWidth == kLargeSide][type] =
+      TransformTile<OutBackpropTransform<T, kStride, kHeight>, OutBackpropTransform<T, kStride, kWidth>, Source, T>;
+  winograd->filter[kHeight == kLargeSide][kWidth == kLargeSide] =
+      TransformProducts<FilterTransform<T, kStride, kHeight>, FilterTransform<T, kStride, kWidth>, T>;
+}
+
+template <int kStride, typename Source, typename T>
+void FillWinogradKernels(DataType dtype, WinogradKernels<T>* winograd) {
+  FillTileTransforms<kStride, kSmallSide, kSmallSide, Source>(dtype, winograd);
+  FillTileTransforms<kStride, kSmallSide, kLargeSide, Source>(dtype, winograd);
+  FillTileTransforms<kStride, kLargeSide, kSmallSide, Source>(dtype, winograd);
+  FillTileTransforms<kStride, kLargeSide, kLargeSide, Source>(dtype, winograd);
 }
 
 }  // namespace
