@@ -280,6 +280,7 @@ template <typename Vertical, typename Horizontal, typename Source, bool kWriteAh
 void TransformChannels(const void* const* pixels, const void* const* next_pixels, int64_t first_channel,
                        int64_t channels, const PointPanels& panels, int64_t tile, T* to) {
   constexpr int kPixels = Vertical::kFrom * Horizontal::kFrom;
+  const int64_t plane = panels.plane, plane_row = panels.plane_row;  // which no store can change
   NoSum<T> none;
   const auto channels_of = [=](const void* pixel) { return static_cast<const Source*>(pixel) + first_channel; };
   for (int64_t column = 0; column < channels; column += kLanes<T>) {
@@ -288,7 +289,7 @@ void TransformChannels(const void* const* pixels, const void* const* next_pixels
     const int64_t row_elements = PanelStride(channels - panel, panels.width, kLanes<T>);
     T* point = to + panel * panels.pitch + tile * row_elements + in_panel;
     const auto store = [&](int row, int i, Vector<T> value) {
-      T* element = point + row * panels.plane_row + i * panels.plane;
+      T* element = point + row * plane_row + i * plane;
       Store(value, element);
       if (kWriteAhead) __builtin_prefetch(element + 2 * row_elements, 1);
     };
