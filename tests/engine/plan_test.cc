@@ -30,6 +30,7 @@ void TestTileCut() {
     CHECK_EQ(cut.small, small);
   };
   check(1, 0, 1);
+  check(2, 0, 1);
   check(4, 1, 0);
   check(5, 0, 2);
   check(6, 0, 2);
@@ -46,7 +47,7 @@ void TestTileCut() {
 void TestTiling() {
   for (const int64_t stride : {1, 2}) {
     for (const auto& [height, width] : {std::pair{7, 14}, {9, 4}, {8, 5}, {1, 10}}) {
-      const Tiling tiling = {stride, 2, 3, 1, CutIntoTiles(height), CutIntoTiles(width)};
+      const Tiling tiling = {stride, 2, 3, 2, CutIntoTiles(height), CutIntoTiles(width)};
       std::vector<int> seen(tiling.phases() * height * width);
       int64_t products = 0;
       for (int64_t i = 0; i < tiling.tiles(); ++i) {
@@ -54,7 +55,8 @@ void TestTiling() {
         const int rows = tile.kind.tall ? kLargeSide : kSmallSide, columns = tile.kind.wide ? kLargeSide : kSmallSide;
         for (int64_t row = tile.row; row < std::min<int64_t>(height, tile.row + rows); ++row) {
           for (int64_t column = tile.column; column < std::min<int64_t>(width, tile.column + columns); ++column) {
-            ++seen[((tile.image * 3 + tile.phase_height) * height + row) * width + column];
+            const int64_t phase = (tile.image * 3 + tile.phase_height) * 2 + tile.phase_width;
+            ++seen[(phase * height + row) * width + column];
           }
         }
         products += TilePoints(stride, rows) * TilePoints(stride, columns);
@@ -210,13 +212,15 @@ void TestWorkspace() {
       for (const int64_t image : {7, 14, 28, 56, 224}) {
         for (const int64_t filter : {1, 3, 5, 7, 31}) {
           for (const int64_t groups : {int64_t{1}, channels}) {
-            Problem problem = Square(32, image, channels, channels, filter, 1, 1, filter / 2, groups);
-            problem.dtype = dtype;
-            const Plan plan = PlanOf(problem);
-            const size_t dw_bytes = FilterElements(problem) * (dtype == DataType::kFloat64 ? 8 : 4);
-            CHECK_LE(plan.worker_bytes, kLimit);
-            // One rounding at the end takes sums of all of dW when dW has another type.
-            CHECK_LE(plan.shared_bytes, kLimit + dw_bytes);
+            for (const int64_t stride : {1, 2}) {
+              Problem problem = Square(32, image, channels, channels, filter, stride, 1, filter / 2, groups);
+              problem.dtype = dtype;
+              const Plan plan = PlanOf(problem);
+              const size_t dw_bytes = FilterElements(problem) * (dtype == DataType::kFloat64 ? 8 : 4);
+              CHECK_LE(plan.worker_bytes, kLimit);
+              // One rounding at the end takes sums of all of dW when dW has another type.
+              CHECK_LE(plan.shared_bytes, kLimit + dw_bytes);
+            }
           }
         }
       }

@@ -85,21 +85,23 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 16, 32, 32, 3, 1, 2, 2, 8),     // thin groups, dilated
       Square(2, 12, 40, 20, 3, 1, 1, 1, 5),     // wide groups
       Square(3, 8, 16, 16, 3, 1, 1, 1, 1),      // Winograd, whole tiles
-      Square(2, 9, 19, 35, 3, 1, 1, 0, 1),      // Winograd, ragged tiles and channels
+      Square(2, 9, 19, 35, 3, 1, 1, 0, 1),      // Winograd in tiles of 4 and of 3 pixels, ragged channels
       Square(1, 12, 8, 12, 3, 1, 3, 3, 1),      // Winograd, nine phases
       Square(1, 15, 8, 12, 3, 1, 3, 3, 1),      // Winograd in tiles of 3 x 3, nine phases
       Square(1, 5, 8, 8, 3, 1, 7, 7, 1),        // Winograd in tiles of 3 x 3, more phases than pixels
       Square(2, 11, 19, 35, 3, 1, 1, 0, 1),     // Winograd in tiles of 3 x 3, whole ones, ragged channels
-      Square(3, 10, 19, 35, 3, 1, 1, 1, 1),     // Winograd in tiles of 4 and of 3 pixels, ragged channels
       Square(18, 5, 20, 12, 3, 1, 1, 1, 1),     // Winograd in tiles of 3 x 3, ragged ones, several chunks
-      Square(9, 17, 20, 12, 3, 1, 1, 2, 1),     // Winograd, several chunks, some of them without a tile of 4 x 4
-      Square(5, 31, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2, several chunks
+      Square(9, 17, 20, 12, 3, 1, 1, 2, 1),     // Winograd, several chunks
+      Square(17, 7, 20, 12, 3, 1, 1, 1, 1),     // Winograd, a chunk without tiles of 4 rows
+      Square(3, 33, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2, several chunks
+      Square(17, 13, 20, 12, 3, 2, 1, 1, 1),    // Winograd of stride 2, a chunk without tiles of 4 rows
       Square(2, 11, 20, 12, 3, 2, 1, 1, 1),     // Winograd of stride 2 in tiles of 3 x 3
       Square(3, 13, 19, 35, 3, 2, 1, 1, 1),     // Winograd of stride 2 in tiles of 4 and of 3 pixels, ragged channels
       Square(1, 28, 9, 11, 3, 2, 3, 2, 1),      // Winograd of stride 2, nine phases
       Square(7, 13, 192, 160, 3, 2, 1, 1, 1),   // Winograd of stride 2, shared transforms
       Square(2, 6, 192, 160, 3, 1, 1, 1, 1),    // Winograd in tiles of 3 x 3, shared transforms
       Square(5, 14, 192, 160, 3, 1, 1, 1, 1),   // Winograd, shared transforms of more tiles than one run
+      Square(35, 7, 192, 160, 3, 1, 1, 1, 1),   // Winograd, shared transforms of two chunks
       Square(1, 7, 288, 304, 3, 1, 1, 1, 2),    // Winograd, shared transforms of two groups
       Square(2, 10, 24, 72, 3, 1, 1, 1, 6),     // Winograd, groups with a ragged last vector
       Square(3, 8, 36, 24, 3, 1, 2, 2, 12),     // Winograd, bundles of groups, four phases

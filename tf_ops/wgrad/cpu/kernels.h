@@ -77,14 +77,14 @@ using TransformPixels = void (*)(const void* const* pixels, const void* const* n
 // What Winograd's transform to taps read, and what it made of that, each as the sum of the squares.
 template <typename T>
 struct Squares {
-  T products, taps;
+  T sums, taps;
 };
 
 // Turns the sums of the products, planes of `count` elements, into the 3 x 3 taps of dW: tap i goes to
 // to + i * tap_stride.
 template <typename T>
-using TransformToTaps = Squares<T> (*)(const T* products, int64_t plane, int64_t count, bool accumulate,
-                                       int64_t tap_stride, T* to);
+using TransformToTaps = Squares<T> (*)(const T* sums, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
+                                       T* to);
 
 // By whether a tile's height is kLargeSide, by whether its width is, and by the DataType of the source. Products become
 // taps by whether some tile's height and some tile's width are.

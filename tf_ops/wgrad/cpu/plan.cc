@@ -123,14 +123,14 @@ double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan
   const int64_t row_vectors = CeilDiv(plan.rows, lanes) + (plan.rows % lanes == 0 ? 0 : 1);
   const int64_t column_vectors = CeilDiv(plan.columns, lanes);
   const double sums = static_cast<double>(plan.rows * column_vectors);
-  // The tiles that have a point, in the mean, and of a chunk.
-  const double point_tiles = static_cast<double>(plan.tiling.products()) / plan.products;
-  const double chunk_tiles = point_tiles * plan.chunk_tiles / plan.tiles;
+  const double products = static_cast<double>(plan.tiling.products());
+  // How many tiles of a chunk have a point, in the mean.
+  const double chunk_tiles = products / static_cast<double>(plan.tiling.points() * plan.chunks);
   const double run = std::min(chunk_tiles, static_cast<double>(kMaxWinogradRun));
   const double rate = (p.groups == 1 ? kRate : kGroupedRate) / (1 + kRunCost / run);
   const double tile = TransformCycles(p, plan) * static_cast<double>(row_vectors + column_vectors) + sums / rate;
   const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
-  return plan.bundles * (plan.products * point_tiles * tile + plan.sums * turns_into_taps * kSumCycles * sums);
+  return plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * kSumCycles * sums);
 }
 
 constexpr const char* kWinogradReasons[kMaxWinogradStride] = {

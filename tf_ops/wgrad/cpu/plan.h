@@ -54,8 +54,6 @@ struct StripDirectPlan {
 // point, and the products become taps of dW.
 struct WinogradPlan {
   Tiling tiling;
-  int64_t products;       // of the largest tile
-  int64_t sums;           // that they add to, over all tiles
   int64_t bundle_groups;  // multiplied as if they were one group, because alone they would not fill a vector
   int64_t bundles;
   int64_t rows, columns;   // input and output channels of a bundle

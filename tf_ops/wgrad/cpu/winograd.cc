@@ -30,8 +30,8 @@ constexpr int64_t kSliceRows = 16;
 struct Sizes {
   int64_t pitch;  // tiles, odd so that the panels start in different cache sets
   int64_t u_plane, v_plane;
-  int64_t product_columns, product_plane;
-  int64_t u, v, products;
+  int64_t sum_columns, sum_plane;
+  int64_t u, v, sums;
 };
 
 Sizes SizesOf(const WinogradPlan& plan, int64_t lanes) {
@@ -39,12 +39,12 @@ Sizes SizesOf(const WinogradPlan& plan, int64_t lanes) {
   s.pitch = plan.chunk_tiles | 1;
   s.u_plane = s.pitch * RoundUp(plan.rows, lanes);
   s.v_plane = s.pitch * RoundUp(plan.columns, lanes);
-  s.product_columns = RoundUp(plan.column_block, lanes);
+  s.sum_columns = RoundUp(plan.column_block, lanes);
   // One line more, so that the sums of an element do not share a cache set.
-  s.product_plane = RoundUp(plan.row_block * s.product_columns, kSliceRows) + kSliceRows;
-  s.u = plan.products * s.u_plane;
-  s.v = plan.products * s.v_plane;
-  s.products = plan.sums * s.product_plane;
+  s.sum_plane = RoundUp(plan.row_block * s.sum_columns, kSliceRows) + kSliceRows;
+  s.u = plan.tiling.points() * s.u_plane;
+  s.v = plan.tiling.points() * s.v_plane;
+  s.sums = plan.tiling.sums() * s.sum_plane;
   return s;
 }
 
@@ -63,7 +63,9 @@ class Winograd {
         sums_(sums),
         zeros_(zeros),
         squares_(plan.tasks) {
-    for (int64_t point = 0; point < plan_.products; ++point) points_.push_back({point, plan_.tiling.SumOf(point)});
+    for (int64_t point = 0; point < plan_.tiling.points(); ++point) {
+      points_.push_back({point, plan_.tiling.SumOf(point), plan_.tiling.TilesWith(point)});
+    }
     std::stable_sort(points_.begin(), points_.end(), [](const Point& a, const Point& b) { return a.sum < b.sum; });
   }
 
@@ -72,7 +74,7 @@ class Winograd {
     executor->Run(plan_.bundle_tasks * plan_.partial_sums, [&](int64_t task, int worker) {
       T* u = reinterpret_cast<T*>(workers + worker * worker_bytes);
       T* v = u + plan_.bundles_per_task * sizes_.u;
-      T* products = v + plan_.bundles_per_task * sizes_.v;
+      T* sums = v + plan_.bundles_per_task * sizes_.v;
       const int64_t first_bundle = task % plan_.bundle_tasks * plan_.bundles_per_task;
       const int64_t bundles = std::min(plan_.bundles - first_bundle, plan_.bundles_per_task);
       const int64_t partial_sum = task / plan_.bundle_tasks;
@@ -83,12 +85,12 @@ class Winograd {
         TransformTiles(tiles.begin, tiles.end - tiles.begin, 0, first_bundle, bundles, u, v);
         for (int64_t i = 0; i < bundles; ++i) {
           Multiply(u + i * sizes_.u, v + i * sizes_.v, tiles, WholeBundle(first_bundle + i), chunk != first_chunk,
-                   products + i * sizes_.products, [](auto...) {});
+                   sums + i * sizes_.sums, [](auto...) {});
         }
       }
       for (int64_t i = 0; i < bundles; ++i) {
-        ToTaps(products + i * sizes_.products, WholeBundle(first_bundle + i), false,
-               sums_ + partial_sum * FilterElements(p_), &squares_[task]);
+        ToTaps(sums + i * sizes_.sums, WholeBundle(first_bundle + i), false, sums_ + partial_sum * FilterElements(p_),
+               &squares_[task]);
       }
     });
   }
@@ -107,7 +109,7 @@ class Winograd {
         TransformTiles(tiles.begin + slot, std::min(kTilesPerTask, count - slot), slot, 0, plan_.bundles, u, v);
       });
       executor->Run(plan_.bundles * column_blocks * row_blocks, [&](int64_t task, int worker) {
-        T* products = reinterpret_cast<T*>(workers + worker * worker_bytes);
+        T* sums = reinterpret_cast<T*>(workers + worker * worker_bytes);
         const int64_t row = task % row_blocks * plan_.row_block;
         const int64_t column = task / row_blocks % column_blocks * plan_.column_block;
         const int64_t bundle = task / (row_blocks * column_blocks);
@@ -115,10 +117,10 @@ class Winograd {
                              std::min(plan_.columns, column + plan_.column_block)};
         // A block's taps lie far apart in dW.
         int64_t offsets[kTaps * 2 * kSliceRows];
-        Prefetch taps = Taps(block, count, offsets);
-        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, products,
+        Prefetch taps = Taps(block, tiles, offsets);
+        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, sums,
                  [&](auto...) { taps.Some(); });
-        ToTaps(products, block, chunk != 0, sums_, &squares_[task]);
+        ToTaps(sums, block, chunk != 0, sums_, &squares_[task]);
       });
     }
   }
@@ -127,18 +129,18 @@ class Winograd {
   // do where large gradients meet zeros alone, of X or of the padding: a tile multiplies all its gradients by all its
   // pixels.
   bool accurate() const {
-    Squares<double> sums = {};
+    Squares<double> squares = {};
     for (const Squares<double>& of_task : squares_) {
-      sums.products += of_task.products;
-      sums.taps += of_task.taps;
+      squares.sums += of_task.sums;
+      squares.taps += of_task.taps;
     }
-    if (!std::isfinite(sums.taps)) return false;
+    if (!std::isfinite(squares.taps)) return false;
     // Squares below the smallest normal number are lost.
-    const double lost =
-        static_cast<double>(FilterElements(p_)) * plan_.sums / kTaps * plan_.chunks * std::numeric_limits<T>::min();
-    if (sums.products + lost <= kMaxCancellation * sums.taps) return true;
+    const double lost = static_cast<double>(FilterElements(p_)) * plan_.tiling.sums() / kTaps * plan_.chunks *
+                        std::numeric_limits<T>::min();
+    if (squares.sums + lost <= kMaxCancellation * squares.taps) return true;
     const auto is_zero = [](T sum) { return sum == 0; };
-    return sums.taps == 0 && std::all_of(sums_, sums_ + plan_.partial_sums * FilterElements(p_), is_zero);
+    return squares.taps == 0 && std::all_of(sums_, sums_ + plan_.partial_sums * FilterElements(p_), is_zero);
   }
 
  private:
@@ -151,9 +153,10 @@ class Winograd {
     return {chunk * plan_.chunk_tiles, std::min(plan_.tiles, (chunk + 1) * plan_.chunk_tiles)};
   }
 
-  // A product of the tiles, and the sum that it is added to.
+  // A product of some of all tiles, and the sum that it is added to.
   struct Point {
     int64_t index, sum;
+    Range tiles;
   };
 
   Block WholeBundle(int64_t bundle) const { return {bundle, 0, plan_.rows, 0, plan_.columns}; }
@@ -177,7 +180,7 @@ class Winograd {
     TilePixels buffers[2];
     TilePixels* pixels = &buffers[0];
     TilePixels* next = &buffers[1];
-    // A smaller tile leaves pixels of the one before, which may be asked for.
+    // What a smaller tile leaves is asked for too, and must be an address.
     std::fill_n(next->input, kLargestInputTile * kLargestInputTile, zeros_);
     std::fill_n(next->out_backprop, kLargeSide * kLargeSide, zeros_);
     *pixels = *next;
@@ -229,18 +232,18 @@ class Winograd {
 
   // `tiles` of all tiles, which the panels hold from their first row on.
   template <typename BeforeTile>
-  void Multiply(const T* u, const T* v, const Range& tiles, const Block& block, bool accumulate, T* products,
+  void Multiply(const T* u, const T* v, const Range& tiles, const Block& block, bool accumulate, T* sums,
                 const BeforeTile& before_tile) const {
     const int64_t columns = block.end_column - block.first_column;
     int64_t begun_sum = -1;
     for (auto point = points_.begin(); point != points_.end(); ++point) {
-      const Range with_point = TilesWith(point->index, tiles);
+      const Range with_point = TilesWith(*point, tiles);
       const bool add = accumulate || point->sum == begun_sum;
       begun_sum = point->sum;
       if (add && with_point.begin == with_point.end) continue;
       const T* a = PanelsOf(u, sizes_.u_plane, *point, block.first_row);
       const T* b = PanelsOf(v, sizes_.v_plane, *point, block.first_column);
-      T* sums = products + point->sum * sizes_.product_plane;
+      T* sum = sums + point->sum * sizes_.sum_plane;
       std::optional<Lookahead> next_point;
       if (plan_.shared_transforms && point + 1 != points_.end()) {
         next_point = Ahead(PanelsOf(u, sizes_.u_plane, point[1], block.first_row),
@@ -252,20 +255,19 @@ class Winograd {
         Range run = {with_point.begin, with_point.begin};
         do {  // at least once, for zeros where the chunk has no such tile
           run = {run.end, std::min(with_point.end, run.end + kMaxWinogradRun)};
-          MultiplySlice(kernels_, kNotIndexed, run, a, a_stride, rows, b, sizes_.pitch, columns, nullptr, sums,
-                        sizes_.product_columns, add || run.begin > with_point.begin, next_point, before_tile);
+          MultiplySlice(kernels_, kNotIndexed, run, a, a_stride, rows, b, sizes_.pitch, columns, nullptr, sum,
+                        sizes_.sum_columns, add || run.begin > with_point.begin, next_point, before_tile);
         } while (run.end < with_point.end);
         a += kSliceRows * sizes_.pitch;
-        sums += kSliceRows * sizes_.product_columns;
+        sum += kSliceRows * sizes_.sum_columns;
       }
     }
   }
 
-  // Those of `tiles` that have a point, counted from the first one.
-  Range TilesWith(int64_t point, const Range& tiles) const {
-    const Range all = plan_.tiling.TilesWith(point);
-    const int64_t begin = std::clamp(all.begin, tiles.begin, tiles.end);
-    return {begin - tiles.begin, std::clamp(all.end, begin, tiles.end) - tiles.begin};
+  // Those of a chunk's tiles that have a point, counted from the first one.
+  static Range TilesWith(const Point& point, const Range& chunk) {
+    const int64_t begin = std::clamp(point.tiles.begin, chunk.begin, chunk.end);
+    return {begin - chunk.begin, std::clamp(point.tiles.end, begin, chunk.end) - chunk.begin};
   }
 
   const T* PanelsOf(const T* transforms, int64_t plane, const Point& point, int64_t first_row) const {
@@ -283,29 +285,34 @@ class Winograd {
   }
 
   // The lines of dW that ToTaps writes, to be asked for while `block` is multiplied.
-  Prefetch Taps(const Block& block, int64_t tiles, int64_t* offsets) const {
+  Prefetch Taps(const Block& block, const Range& tiles, int64_t* offsets) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
     int64_t count = 0;
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
       for (int64_t tap = 0; tap < kTaps; ++tap) offsets[count++] = TapRow(block, row) + tap * TapStride();
     }
+    int64_t runs = 0;
+    for (const Point& point : points_) {
+      const Range with_point = TilesWith(point, tiles);
+      runs += CeilDiv(with_point.end - with_point.begin, kMaxWinogradRun);
+    }
     return Prefetch(reinterpret_cast<const char*>(sums_), offsets, sizeof(T), count, columns * sizeof(T),
-                    plan_.products * CeilDiv(tiles, kMaxWinogradRun) * Tiles(kernels_, rows, columns));
+                    runs * Tiles(kernels_, rows, columns));
   }
 
-  void ToTaps(const T* products, const Block& block, bool accumulate, T* taps, Squares<double>* squares) const {
+  void ToTaps(const T* sums, const Block& block, bool accumulate, T* taps, Squares<double>* squares) const {
     const auto to_taps = transforms_.filter[plan_.tiling.height.large > 0][plan_.tiling.width.large > 0];
-    Squares<double> sums = {};
+    Squares<double> of_block = {};
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
       const Range columns = ColumnsOf(block, row);
-      const int64_t product = (row - block.first_row) * sizes_.product_columns + columns.begin - block.first_column;
-      const Squares<T> of_row = to_taps(products + product, sizes_.product_plane, columns.end - columns.begin,
-                                        accumulate, TapStride(), taps + TapRow(block, row));
-      sums.products += of_row.products;
-      sums.taps += of_row.taps;
+      const int64_t first = (row - block.first_row) * sizes_.sum_columns + columns.begin - block.first_column;
+      const Squares<T> of_row = to_taps(sums + first, sizes_.sum_plane, columns.end - columns.begin, accumulate,
+                                        TapStride(), taps + TapRow(block, row));
+      of_block.sums += of_row.sums;
+      of_block.taps += of_row.taps;
     }
-    squares->products += sums.products;
-    squares->taps += sums.taps;
+    squares->sums += of_block.sums;
+    squares->taps += of_block.taps;
   }
 
   // The columns of the block that are in the row's own group; the products with others of the bundle mean nothing.
@@ -382,15 +389,12 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
 void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   WinogradPlan& w = plan->winograd;
-  w = {};
   w.tiling = {p.stride_height,
               p.batch,
               std::min(p.dilation_height, p.out_height),
               std::min(p.dilation_width, p.out_width),
               CutIntoTiles(CeilDiv(p.out_height, p.dilation_height)),
               CutIntoTiles(CeilDiv(p.out_width, p.dilation_width))};
-  w.products = w.tiling.points();
-  w.sums = w.tiling.sums();
   w.tiles = w.tiling.tiles();
 
   const int64_t filters = p.out_channels / p.groups;
@@ -401,10 +405,10 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.columns = w.bundle_groups * filters;
 
   // A worker can hold the 36 sums of up to 128 x 128 channels itself, or the 25 of 160 x 160.
-  constexpr int64_t kProductBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
-  const int64_t tile_bytes = w.products * (w.rows + w.columns) * sum_size;
-  w.shared_transforms =
-      w.sums * w.rows * w.columns * sum_size > kProductBytes || (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes;
+  constexpr int64_t kSumBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
+  const int64_t tile_bytes = w.tiling.points() * (w.rows + w.columns) * sum_size;
+  w.shared_transforms = w.tiling.sums() * w.rows * w.columns * sum_size > kSumBytes ||
+                        (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes;
   w.bundles_per_task = 1;
   int64_t max_chunk = kMaxWinogradRun;
   if (w.shared_transforms) {
@@ -442,7 +446,7 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
                                     : w.bundle_tasks * w.partial_sums;
   const Sizes sizes = SizesOf(w, lanes);
   plan->shared_bytes = SharedBytesOf(p, w, lanes, sum_size).total();
-  const int64_t bundle_elements = sizes.products + (w.shared_transforms ? 0 : sizes.u + sizes.v);
+  const int64_t bundle_elements = sizes.sums + (w.shared_transforms ? 0 : sizes.u + sizes.v);
   plan->worker_bytes = AlignedBytes(w.bundles_per_task * bundle_elements * sum_size);
 }
 

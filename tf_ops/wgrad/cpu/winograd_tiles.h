@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 
 #include "tf_ops/wgrad/cpu/kernels.h"
 #include "tf_ops/wgrad/cpu/ranges.h"
@@ -11,8 +12,9 @@
 namespace wgrad {
 
 // One dimension of the map: tiles of kLargeSide pixels, then tiles of kSmallSide, the last of which may reach beyond
-// the map. n tiles take one product for each pixel and two more for each tile with stride 1, one with stride 2, so the
-// fewest tiles are best: 14 pixels take 22 products as 4 + 4 + 3 + 3, but 24 as four tiles of 4.
+// the map. A tile takes a product for each of its pixels and two more, or with stride 2 two for each and one more: as
+// few tiles as possible are best, and of them as many small ones as still cover the map. 14 pixels take 22 products as
+// 4 + 4 + 3 + 3, and 24 in four tiles of 4.
 struct TileCut {
   int64_t large, small;
 
@@ -50,7 +52,7 @@ struct TileKind {
 
 // In an order in which the tiles that have a point follow each other, whichever it is.
 inline constexpr TileKind kTileKinds[] = {{true, false}, {true, true}, {false, true}, {false, false}};
-inline constexpr int kTileKindCount = 4;
+inline constexpr int kTileKindCount = std::size(kTileKinds);
 
 struct Tile {
   TileKind kind;

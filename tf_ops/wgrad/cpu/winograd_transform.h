@@ -320,15 +320,14 @@ void TransformTile(const void* const* pixels, const void* const* next_pixels, in
 }
 
 template <typename Vertical, typename Horizontal, typename T>
-Squares<T> TransformProducts(const T* products, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
-                             T* to) {
-  constexpr int kPoints = Vertical::kFrom * Horizontal::kFrom;
+Squares<T> TransformSums(const T* sums, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride, T* to) {
+  constexpr int kSums = Vertical::kFrom * Horizontal::kFrom;
   int64_t column = 0;
   SumOfSquares<T> sum;
-  const auto load = [&](int row, int i) { return Load(products + (row * Horizontal::kFrom + i) * plane + column); };
+  const auto load = [&](int row, int i) { return Load(sums + (row * Horizontal::kFrom + i) * plane + column); };
   for (; column + kLanes<T> <= count; column += kLanes<T>) {
     // Two vectors ahead, the next cache line of each plane.
-    for (int i = 0; i < kPoints; ++i) __builtin_prefetch(products + i * plane + column + 2 * kLanes<T>);
+    for (int i = 0; i < kSums; ++i) __builtin_prefetch(sums + i * plane + column + 2 * kLanes<T>);
     const auto store = [&](int row, int i, Vector<T> value) {
       T* tap = to + (row * Horizontal::kTo + i) * tap_stride + column;
       Store(accumulate ? value + Load(tap) : value, tap);
@@ -337,7 +336,7 @@ Squares<T> TransformProducts(const T* products, int64_t plane, int64_t count, bo
   }
   Squares<T> squares = {};
   for (int lane = 0; lane < kLanes<T>; ++lane) {
-    squares.products += sum.loaded[lane];
+    squares.sums += sum.loaded[lane];
     squares.taps += sum.stored[lane];
   }
   if (column < count) {
@@ -349,7 +348,7 @@ Squares<T> TransformProducts(const T* products, int64_t plane, int64_t count, bo
     SumOfSquares<T> sum_of_rest;
     Transform2D<Vertical, Horizontal, T>(load, store, &sum_of_rest);
     for (int64_t lane = 0; lane < rest; ++lane) {
-      squares.products += sum_of_rest.loaded[lane];
+      squares.sums += sum_of_rest.loaded[lane];
       squares.taps += sum_of_rest.stored[lane];
     }
   }
@@ -364,7 +363,7 @@ void FillTileTransforms(DataType dtype, WinogradKernels<T>* winograd) {
   winograd->out_backprop[kHeight == kLargeSide][kWidth == kLargeSide][type] =
       TransformTile<OutBackpropTransform<T, kStride, kHeight>, OutBackpropTransform<T, kStride, kWidth>, Source, T>;
   winograd->filter[kHeight == kLargeSide][kWidth == kLargeSide] =
-      TransformProducts<FilterTransform<T, kStride, kHeight>, FilterTransform<T, kStride, kWidth>, T>;
+      TransformSums<FilterTransform<T, kStride, kHeight>, FilterTransform<T, kStride, kWidth>, T>;
 }
 
 template <int kStride, typename Source, typename T>
