@@ -17,6 +17,8 @@
 #ifndef TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
 #define TF_OPS_WGRAD_CPU_WINOGRAD_TRANSFORM_H_
 
+#include <type_traits>
+
 #include "tf_ops/wgrad/cpu/kernels.h"
 #include "tf_ops/wgrad/cpu/pack.h"
 
@@ -355,23 +357,34 @@ Squares<T> TransformSums(const T* sums, int64_t plane, int64_t count, bool accum
   return squares;
 }
 
-template <int kStride, int kHeight, int kWidth, typename Source, typename T>
-void FillTileTransforms(DataType dtype, WinogradKernels<T>* winograd) {
-  const int type = static_cast<int>(dtype);
-  winograd->input[kHeight == kLargeSide][kWidth == kLargeSide][type] =
-      TransformTile<InputTransform<T, kStride, kHeight>, InputTransform<T, kStride, kWidth>, Source, T>;
-  winograd->out_backprop[kHeight == kLargeSide][kWidth == kLargeSide][type] =
-      TransformTile<OutBackpropTransform<T, kStride, kHeight>, OutBackpropTransform<T, kStride, kWidth>, Source, T>;
-  winograd->filter[kHeight == kLargeSide][kWidth == kLargeSide] =
-      TransformSums<FilterTransform<T, kStride, kHeight>, FilterTransform<T, kStride, kWidth>, T>;
+// Calls fill with each height and width that a tile may have, as constants.
+template <typename Fill>
+void ForEachTileShape(const Fill& fill) {
+  constexpr std::integral_constant<int, kSmallSide> small;
+  constexpr std::integral_constant<int, kLargeSide> large;
+  fill(small, small);
+  fill(small, large);
+  fill(large, small);
+  fill(large, large);
 }
 
 template <int kStride, typename Source, typename T>
-void FillWinogradKernels(DataType dtype, WinogradKernels<T>* winograd) {
-  FillTileTransforms<kStride, kSmallSide, kSmallSide, Source>(dtype, winograd);
-  FillTileTransforms<kStride, kSmallSide, kLargeSide, Source>(dtype, winograd);
-  FillTileTransforms<kStride, kLargeSide, kSmallSide, Source>(dtype, winograd);
-  FillTileTransforms<kStride, kLargeSide, kLargeSide, Source>(dtype, winograd);
+void FillTileTransforms(DataType dtype, WinogradKernels<T>* winograd) {
+  const int type = static_cast<int>(dtype);
+  ForEachTileShape([=](auto height, auto width) {
+    winograd->input[height == kLargeSide][width == kLargeSide][type] =
+        TransformTile<InputTransform<T, kStride, height>, InputTransform<T, kStride, width>, Source, T>;
+    winograd->out_backprop[height == kLargeSide][width == kLargeSide][type] =
+        TransformTile<OutBackpropTransform<T, kStride, height>, OutBackpropTransform<T, kStride, width>, Source, T>;
+  });
+}
+
+template <int kStride, typename T>
+void FillTapTransforms(WinogradKernels<T>* winograd) {
+  ForEachTileShape([=](auto height, auto width) {
+    winograd->filter[height == kLargeSide][width == kLargeSide] =
+        TransformSums<FilterTransform<T, kStride, height>, FilterTransform<T, kStride, width>, T>;
+  });
 }
 
 }  // namespace
