@@ -73,7 +73,8 @@ CASES = {
             ([0, 1, 1, 1], rf"{name}\[0\] must be in \[1, 2147483647\], got 0"),
             ([2, 1, 1, 1], rf"{name}\[0\] \(batch\) must be 1, got 2"),
             ([1, 1, 1, 2], rf"{name}\[3\] \(channels\) must be 1, got 2"),
-            (1, f"Expected list for '{name}'"),
+            (1, f"{name} must be a sequence of integers, got 1"),
+            ([1, 1.5, 1, 1], rf"{name} must be a sequence of integers, got \[1, 1.5, 1, 1\]"),
             ([1, 2**63, 1, 1], "out of range|too big|9223372036854775808"),
             (["a", "b", "c", "d"], "int"),
         ]

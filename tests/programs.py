@@ -18,9 +18,14 @@ from reference import Convolution, assert_within_contract
 
 
 def run_program(program: str, *arguments: str, timeout: float = 300, **environment: str) -> str:
-    """What `program`, which sees the plugin and reference.py, prints. Fails unless it ends by itself and well."""
+    """What `program`, which has imported the plugin and reference.py, prints. Fails unless it ends by itself and well."""
+    return run_bare_program(PREAMBLE + textwrap.dedent(program), *arguments, timeout=timeout, **environment)
+
+
+def run_bare_program(program: str, *arguments: str, timeout: float = 300, **environment: str) -> str:
+    """The same for one that imports all it needs, in the order that matters to it."""
     process = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + textwrap.dedent(program), *arguments],
+        [sys.executable, "-c", program, *arguments],
         capture_output=True,
         check=False,
         cwd=TESTS,

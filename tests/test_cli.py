@@ -42,6 +42,12 @@ def test_exit_code_of_a_process() -> None:
     assert "Traceback" not in ran.stderr
 
 
+def test_reader_that_stops_early() -> None:
+    command = f"{sys.executable} -m tensorflow_conv_backprop plan resnet50 | true; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 def test_info_knows_what_is_patched(capsys: pytest.CaptureFixture[str]) -> None:
     def patched() -> str:
         assert cli.main(["info"]) == 0
@@ -236,7 +242,7 @@ def test_bench_says_where_tensorflow_has_no_kernel(capsys: pytest.CaptureFixture
 
 def test_unwritable_plot_is_an_error_on_one_line(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["bench", *SMALL, "--seconds", "0", "--plot", str(tmp_path / "missing" / "bench.png")]
-    assert cli.main(arguments) == 1
+    assert cli.main(arguments) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: ")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
+from programs import run_program
 from reference import DTYPES, Convolution
 from tensorflow.python.util import _pywrap_util_port
 
@@ -171,6 +172,69 @@ def test_third_order(dtype: str, data_format: str) -> None:
     square = np.sum(filter_gradient(conv, x, dy).numpy().astype(np.float64) ** 2)
     expected = square * np.array([6.0, 30.0, 120.0])  # of square * s^6
     np.testing.assert_allclose([d.numpy() for d in derivatives], expected, rtol=1e-2 if dtype == "float16" else 1e-13)
+
+
+@pytest.mark.parametrize("function", ["conv2d", "conv2d_backprop_filter_v2"])
+def test_no_order_uses_the_stock_filter_gradient(function: str) -> None:
+    """Which has kernels for some problems alone, and is wrong for some of these. Nothing is patched here."""
+    x, dy = (tf.constant(a) for a in SMALL.data("float32"))
+    w = tf.ones(SMALL.filter_shape)
+
+    @tf.function
+    def second_order(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor) -> list[Any]:
+        tensors = [x, w, dy]
+        with tf.GradientTape() as outer:
+            outer.watch(tensors)
+            with tf.GradientTape() as inner:
+                inner.watch(tensors)
+                if function == "conv2d":
+                    product = plugin.conv2d(x, w, 1, "VALID") * dy
+                else:
+                    product = filter_gradient(SMALL, x, dy) * w
+                value = tf.reduce_sum(product)
+            squares = tf.add_n([tf.reduce_sum(g**2) for g in inner.gradient(value, tensors) if g is not None])
+        return outer.gradient(squares, tensors)
+
+    counts = [op.type for op in second_order.get_concrete_function(x, w, dy).graph.get_operations()]
+    assert "Conv2DBackpropFilter" not in counts
+    assert counts.count("Conv2DBackpropFilterV2") > 1
+
+
+def test_second_order_of_no_rows(device: str) -> None:
+    """The stock filter gradient leaves dW as it finds it."""
+    x, w, dy = tf.zeros([2, 0, 5, 4]), tf.ones([3, 3, 4, 2]), tf.ones([2, 0, 5, 2])
+    with tf.GradientTape() as outer:
+        outer.watch(w)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            value = tf.reduce_sum(plugin.conv2d(x, w, 1, "SAME") * dy)
+        square = tf.reduce_sum(inner.gradient(value, x) ** 2)
+    np.testing.assert_array_equal(outer.gradient(square, w), np.zeros(w.shape))
+
+
+def test_second_order_where_onednn_is_wrong() -> None:
+    """Its filter gradient of 1x1 filters with a stride is, for two channels, or aborts."""
+    run_program(
+        """
+        for conv in (
+            Convolution(2, (6, 8), 2, (1, 1), 3, strides=(1, 2), padding="SAME"),
+            Convolution(2, (56, 56), 2, (1, 1), 3, strides=(2, 2), padding="SAME"),
+        ):
+            x, dy = conv.data("float32")
+            v, _ = conv.data("float32", seed=1)
+            w = tf.ones(conv.filter_shape)
+            with tf.GradientTape() as outer:
+                outer.watch(w)
+                images = tf.constant(x)
+                with tf.GradientTape() as inner:
+                    inner.watch(images)
+                    value = tf.reduce_sum(plugin.conv2d(images, w, conv.strides, "SAME") * dy)
+                product = tf.reduce_sum(inner.gradient(value, images) * v)
+            # The value is bilinear, so that v takes the place of x.
+            assert_within_contract(conv, v, dy, outer.gradient(product, w).numpy(), "float32")
+        """,
+        TF_ENABLE_ONEDNN_OPTS="1",
+    )
 
 
 def test_none_for_filter() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
+from programs import run_bare_program
 from tensorflow.python.framework import ops
 
 PATCHED_OPS = ("Conv2D", "Conv2DBackpropInput")
@@ -139,7 +137,7 @@ def test_dilated_and_grouped_convolutions_train(filter_shape: tuple[int, ...], d
         return tape.gradient(y, [x, w], output_gradients=dy)
 
     def one_group_at_a_time() -> list[np.ndarray]:
-        """In float64 and without dilation: the dilated convolution of each quarter of the pixels is a plain one."""
+        """In float64, tap by tap."""
         groups = 4 // filter_shape[2]
         dx, dw = np.zeros(x.shape), np.zeros(w.shape)
         padded = np.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)])
@@ -329,6 +327,29 @@ def test_device_named_in_part(device: str) -> None:
             np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["plain", "strided"])
+def test_unknown_batch_keeps_the_stock_input_gradient(layout: str) -> None:
+    """As in Keras's fit. Composed of convolutions it would take twice as long with a stride."""
+    strides = 2 if layout == "strided" else 1
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 16, 16, 8])])
+    def both(x: tf.Tensor) -> list[tf.Tensor]:
+        return gradients(lambda x, w: tf.nn.conv2d(x, w, strides, "SAME"), x, tf.ones([3, 3, 8, 4]))
+
+    with plugin.patched_tensorflow():
+        types = [op.type for op in both.get_concrete_function().graph.get_operations()]
+    assert types.count("Conv2DBackpropInput") == types.count("Conv2DBackpropFilterV2") == types.count("Conv2D") == 1
+
+
+def test_device_of_a_traced_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tensors have none yet. On a GPU TensorFlow would have a kernel for groups."""
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda *_: ["/physical_device:GPU:0"])
+    x, w = normal(1, 8, 8, 4), normal(3, 3, 2, 4)
+    with plugin.patched_tensorflow(), tf.device("/CPU:0"):
+        dx, _ = tf.function(lambda x, w: gradients(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), x, w))(x, w)
+    assert dx.shape == x.shape
+
+
 def test_dilation_that_takes_every_tap_out_of_the_image() -> None:
     """In the time and memory of a small problem: 2^40 elements lie between two taps."""
     with plugin.patched_tensorflow():
@@ -367,20 +388,15 @@ before = ops.gradient_registry.lookup("Conv2D")
 import tensorflow_conv_backprop
 print(ops.gradient_registry.lookup("Conv2D") is not before)
 """
-    environment = {**os.environ, "TF_CONV_BACKPROP_PATCH": value}
-    run = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert run.stdout.strip() == str(patched), run.stderr
+    assert run_bare_program(program, TF_CONV_BACKPROP_PATCH=value) == f"{patched}\n"
 
 
 def test_environment_that_says_neither() -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", "import tensorflow_conv_backprop"],
-        env={**os.environ, "TF_CONV_BACKPROP_PATCH": "true"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.stderr.splitlines()[-1] == "ImportError: TF_CONV_BACKPROP_PATCH must be 0 or 1, got true"
+    program = """
+try:
+    import tensorflow_conv_backprop
+except ImportError as error:
+    print(error)
+"""
+    out = run_bare_program(program, TF_CONV_BACKPROP_PATCH="true")
+    assert out == "TF_CONV_BACKPROP_PATCH must be 0 or 1, got true\n"

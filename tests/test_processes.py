@@ -45,6 +45,41 @@ def test_child_of_a_fork_computes(parent_computes):
     assert out == "both computed\n"
 
 
+def test_gradients_of_a_fork_are_not_taken_for_ones_of_its_parent(tmp_path):
+    """Both have numbered their convolutions from the same one on."""
+    run_program(
+        """
+        x, w = tf.ones([1, 6, 6, 1]), tf.ones([3, 3, 1, 1])
+
+        def convolution(dilations):
+            function = tf.function(lambda x, w: plugin.conv2d(x, w, 1, "SAME", dilations=dilations))
+            function.get_concrete_function(x, w)
+            return function
+
+        child = os.fork()
+        if child == 0:
+            model = tf.Module()
+            model.convolution = convolution(2)
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(model, sys.argv[1], options=options)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
+        convolution(1)
+        model = tf.saved_model.load(sys.argv[1])
+        try:
+            with tf.GradientTape() as tape:
+                tape.watch(w)
+                y = model.convolution(x, w)
+            tape.gradient(y, w)
+        except LookupError:
+            sys.exit()
+        sys.exit("found a gradient")
+        """,
+        str(tmp_path),
+    )
+
+
 def test_loading_and_unloading_again_and_again():
     run_program("""
         import _ctypes, ctypes, importlib

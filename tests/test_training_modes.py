@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
+from programs import run_program
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 from test_xla import needs_engine
 
@@ -92,10 +90,6 @@ def test_recompute_grad() -> None:
 def test_op_determinism() -> None:
     """In a process of its own: the switch cannot be turned off."""
     program = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import numpy as np, tensorflow as tf
-import tensorflow_conv_backprop as plugin
 from test_training_modes import trained
 tf.config.experimental.enable_op_determinism()
 with plugin.patched_tensorflow():
@@ -104,15 +98,7 @@ assert first[0] == second[0]
 assert all(np.array_equal(a, b) for a, b in zip(first[1], second[1], strict=True))
 print(sum(plugin.run_counts().values()))
 """
-    run = subprocess.run(
-        [sys.executable, "-c", program, os.path.dirname(__file__)],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert run.stdout.strip() == str(2 * 2 * 4 * 4), run.stderr
+    assert run_program(program) == f"{2 * 2 * 4 * 4}\n"
 
 
 @pytest.mark.parametrize(

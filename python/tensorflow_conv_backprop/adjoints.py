@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 from tensorflow.python.util import _pywrap_util_port
 
 from tensorflow_conv_backprop.attributes import ConvAttributes
@@ -21,35 +22,30 @@ from tensorflow_conv_backprop.ops import conv2d_backprop_filter_v2
 
 def convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
     """conv(x, w): the derivative of T with respect to y."""
-    if _stock_differentiates(x, x.shape[attributes.channel_axis], w, attributes):
-        return tf.raw_ops.Conv2D(input=x, filter=w, **attributes.as_arguments())
-    return differentiable_convolution(x, w, attributes)
-
-
-def differentiable_convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
-    """conv(x, w) whose gradients are the functions of this module, whatever is registered for Conv2D."""
 
     def gradients(inputs: Sequence[tf.Tensor], dy: tf.Tensor) -> list[tf.Tensor]:
         x, w = inputs
-        return [input_gradient(tf.shape(x), w, dy, attributes), filter_gradient(x, w, dy, attributes)]
+        return [input_gradient(x, w, dy, attributes), filter_gradient(x, w, dy, attributes)]
 
     return with_gradients(lambda: _forward(x, w, attributes), [x, w], gradients)
 
 
-def input_gradient(x_shape: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
-    """The derivative of T with respect to x, of shape `x_shape` (int32, 4 elements)."""
-    channels = tf.get_static_value(x_shape, partial=True)
-    channels = None if channels is None else channels[attributes.channel_axis]
-    if _stock_differentiates(dy, channels, w, attributes):
-        return tf.raw_ops.Conv2DBackpropInput(
-            input_sizes=x_shape, filter=w, out_backprop=dy, **attributes.as_arguments()
-        )
+def input_gradient(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
+    """The derivative of T with respect to x, of which only the shape matters."""
+
+    def value() -> tf.Tensor:
+        x_shape = tf.shape(x)
+        if _stock_input_gradient_runs(x, w, attributes):
+            return tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=x_shape, filter=w, out_backprop=dy, **attributes.as_arguments()
+            )
+        return _input_gradient_by_convolution(x_shape, w, dy, attributes)
 
     def gradients(inputs: Sequence[tf.Tensor], dx: tf.Tensor) -> list[tf.Tensor]:
         w, dy = inputs
         return [filter_gradient(dx, w, dy, attributes), convolution(dx, w, attributes)]
 
-    return with_gradients(lambda: _input_gradient_by_convolution(x_shape, w, dy, attributes), [w, dy], gradients)
+    return with_gradients(value, [w, dy], gradients)
 
 
 def filter_gradient(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
@@ -59,8 +55,8 @@ def filter_gradient(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvA
     return conv2d_backprop_filter_v2(x, w, dy, **attributes.as_arguments(), name=name)
 
 
-def _stock_differentiates(x: tf.Tensor, channels: int | None, w: tf.Tensor, attributes: ConvAttributes) -> bool:
-    """Whether TensorFlow has kernels for this convolution and for all of its derivatives on the device of `x`.
+def _stock_input_gradient_runs(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> bool:
+    """Whether TensorFlow has a kernel for the input gradient of this convolution on the device of `x`.
 
     On CPU that is NHWC without dilations and groups. oneDNN, which TensorFlow uses by default on processors with
     AVX-512 only, adds the rest for float32 unless the padding is explicit (measured on 2.21).
@@ -69,6 +65,7 @@ def _stock_differentiates(x: tf.Tensor, channels: int | None, w: tf.Tensor, attr
         return True
     if _pywrap_util_port.IsMklEnabled() and x.dtype == tf.float32 and attributes.padding != "EXPLICIT":
         return True
+    channels = x.shape[attributes.channel_axis]
     ungrouped = channels is not None and channels == w.shape[2]
     return attributes.data_format == "NHWC" and not attributes.dilated and ungrouped
 
@@ -76,8 +73,9 @@ def _stock_differentiates(x: tf.Tensor, channels: int | None, w: tf.Tensor, attr
 def _on_cpu(x: tf.Tensor) -> bool:
     if not tf.config.get_visible_devices("GPU"):
         return True
-    # A tensor of a graph has no device, or a part of one, until the graph is placed: then it will be placed on the GPU.
-    return bool(tf.DeviceSpec.from_string(x.device).device_type == "CPU")
+    # A tensor of a graph has no device until the graph is placed: then it will be placed on the GPU, but for tf.device.
+    device = x.device or context.context().device_name or ""
+    return bool(tf.DeviceSpec.from_string(device).device_type == "CPU")
 
 
 def _forward(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:

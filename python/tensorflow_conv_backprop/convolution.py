@@ -65,8 +65,8 @@ def conv2d(
     with tf.name_scope(name or "conv2d"):
         x, w = _of_one_type(input, filters)
         if x.shape.rank is None or x.shape.rank < 5:
-            return adjoints.differentiable_convolution(x, w, attributes)
+            return adjoints.convolution(x, w, attributes)
         batch_shape, image_shape = tf.shape(x)[:-3], tf.shape(x)[-3:]
         images = tf.reshape(x, tf.concat([[-1], image_shape], axis=0))
-        y = adjoints.differentiable_convolution(images, w, attributes)
+        y = adjoints.convolution(images, w, attributes)
         return tf.reshape(y, tf.concat([batch_shape, tf.shape(y)[1:]], axis=0))

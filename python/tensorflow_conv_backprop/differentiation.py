@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
@@ -19,6 +20,14 @@ _process = uuid.uuid4().hex
 _numbers = itertools.count()
 
 
+def _rename_process() -> None:
+    global _process
+    _process = uuid.uuid4().hex
+
+
+os.register_at_fork(after_in_child=_rename_process)
+
+
 def with_gradients(y: Callable[[], tf.Tensor], inputs: list[tf.Tensor], gradients: Gradients) -> tf.Tensor:
     """`y()`, which is a function of `inputs` and whose gradients for them are `gradients`.
 
@@ -26,6 +35,8 @@ def with_gradients(y: Callable[[], tf.Tensor], inputs: list[tf.Tensor], gradient
     the gradient belongs to another graph, as behind `tf.cond`, `tf.while_loop` or a nested `tf.function`, its own
     gradient then refers to tensors out of scope. Here the gradient gets the inputs from the operation that it is of.
     """
+    if tf.executing_eagerly() and not record.could_possibly_record():
+        return y()
     with record.stop_recording():
         result = y()
         if not tf.executing_eagerly():

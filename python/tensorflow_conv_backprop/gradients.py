@@ -16,7 +16,7 @@ def conv2d_backprop_filter_v2_gradient(op: Any, grad: tf.Tensor) -> list[tf.Tens
     attributes = ConvAttributes.of(op)
     grad = gradient_for_output(op, grad)
     x, _, dy = op.inputs
-    dx = None if is_unneeded(op, 0) else adjoints.input_gradient(tf.shape(x), grad, dy, attributes)
+    dx = None if is_unneeded(op, 0) else adjoints.input_gradient(x, grad, dy, attributes)
     ddy = None if is_unneeded(op, 2) else adjoints.convolution(x, grad, attributes)
     return [with_shape_of(x, dx), None, with_shape_of(dy, ddy)]
 

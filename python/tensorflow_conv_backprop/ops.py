@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tensorflow_conv_backprop.attributes import integers
+
 
 @tf.__internal__.dispatch.add_dispatch_support
 def conv2d_backprop_filter_v2(
@@ -72,18 +74,18 @@ def conv2d_backprop_filter_v2(
         tf.errors.ResourceExhaustedError: If there is no memory for the result or the workspace.
         tf.errors.UnimplementedError: If this build has no code for the GPU.
         TypeError, ValueError: While a graph is built, in place of InvalidArgumentError for what TensorFlow itself finds:
-            tensors of different or other types, names that there are not, shapes that are not of rank 4. TypeError also
-            for an attribute that is no list of integers.
+            tensors of different or other types, names that there are not, shapes that are not of rank 4.
+        TypeError: If strides, explicit_paddings or dilations are no sequence of integers.
     """
     return tf.raw_ops.Conv2DBackpropFilterV2(
         input=input,
         filter=filter,
         out_backprop=out_backprop,
-        strides=strides,
+        strides=list(integers("strides", strides)),
         padding=padding,
         use_cudnn_on_gpu=use_cudnn_on_gpu,
-        explicit_paddings=explicit_paddings,
+        explicit_paddings=list(integers("explicit_paddings", explicit_paddings)),
         data_format=data_format,
-        dilations=dilations,
+        dilations=list(integers("dilations", dilations)),
         name=name,
     )

@@ -21,7 +21,7 @@ def _conv2d_gradient(op: Any, dy: tf.Tensor) -> list[tf.Tensor | None]:
     attributes = ConvAttributes.of(op)
     dy = gradient_for_output(op, dy)
     x, w = op.inputs
-    dx = None if is_unneeded(op, 0) else adjoints.input_gradient(tf.shape(x), w, dy, attributes)
+    dx = None if is_unneeded(op, 0) else adjoints.input_gradient(x, w, dy, attributes)
     dw = None if is_unneeded(op, 1) else adjoints.filter_gradient(x, w, dy, attributes)
     return [with_shape_of(x, dx), with_shape_of(w, dw)]
 
@@ -114,6 +114,11 @@ def patched_tensorflow() -> Iterator[None]:
             _leave_context()
         raise
     _leave_context()
+
+
+def patched_ops() -> list[str]:
+    """The ops whose gradients are this module's at the moment."""
+    return [op for op, gradient in _PATCHES.items() if tf_ops.gradient_registry.lookup(op) is gradient]
 
 
 def _leave_context() -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 where all is well, 1 where the self-test fails or something is mis
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,10 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         exit_code: int = parsed.run(parsed)
+        sys.stdout.flush()
         return exit_code
     except ArgumentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads has had enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python flushes the rest to at its end
+        return 0
     except (MissingExtra, OSError, MemoryError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

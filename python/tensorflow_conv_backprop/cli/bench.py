@@ -166,6 +166,8 @@ def _pyplot(path: str) -> Any:
     kinds = sorted(pyplot.figure().canvas.get_supported_filetypes())
     if pathlib.Path(path).suffix[1:].lower() not in kinds:
         raise ArgumentError(f"--plot must end in one of .{', .'.join(kinds)}, got {path}")
+    if not pathlib.Path(path).parent.is_dir():
+        raise ArgumentError(f"--plot must be in a folder that exists, got {path}")
     return pyplot
 
 

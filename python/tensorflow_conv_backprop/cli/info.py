@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import kernels
-from tensorflow.python.framework import ops as tf_ops
 from tensorflow.python.util import _pywrap_util_port
 
 from tensorflow_conv_backprop import _build_info, library
 from tensorflow_conv_backprop.algorithm import get_algorithm
+from tensorflow_conv_backprop.patch import patched_ops
 
 # Those that decide which kernels run, and on what.
 _VARIABLES = (
@@ -58,7 +58,7 @@ def describe() -> dict[str, str]:
         "kernels": ", ".join(devices),
         "XLA kernels": ", ".join(xla_devices) or "none",
         "algorithm": get_algorithm(),
-        "patched": ", ".join(_patched()) or "nothing in this process",
+        "patched": ", ".join(patched_ops()) or "nothing in this process",
         "environment": ", ".join(f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ) or "-",
     }
 
@@ -90,10 +90,3 @@ def _kernels() -> tuple[list[str], list[str]]:
     registered = kernels.get_registered_kernels_for_op("Conv2DBackpropFilterV2").kernel
     devices = sorted({kernel.device_type for kernel in registered})
     return [d for d in devices if not d.startswith("XLA_")], [d for d in devices if d.startswith("XLA_")]
-
-
-def _patched() -> list[str]:
-    """The ops whose gradient is this package's."""
-    package = __name__.partition(".")[0]
-    ops = ("Conv2D", "Conv2DBackpropInput")
-    return [op for op in ops if tf_ops.gradient_registry.lookup(op).__module__.startswith(package)]
