@@ -2,6 +2,7 @@
 // threads.
 #include "tf_ops/wgrad/cpu/engine.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include "tests/engine/heap.h"
 #include "tests/engine/problems.h"
 #include "tests/engine/wide.h"
+#include "tf_ops/wgrad/cpu/plan.h"
 
 namespace {
 
@@ -29,7 +31,7 @@ class Threads : public Executor {
       for (int64_t task; (task = next++) < tasks;) run(task, worker);
     };
     std::vector<std::thread> helpers;
-    for (int worker = 1; worker < count_; ++worker) helpers.emplace_back(work, worker);
+    for (int worker = 1; worker < std::min<int64_t>(count_, tasks); ++worker) helpers.emplace_back(work, worker);
     work(0);
     for (std::thread& helper : helpers) helper.join();
   }
@@ -144,10 +146,39 @@ void TestNoMemory() {
   }
 }
 
+class Measuring : public Heap {
+ public:
+  void* Allocate(size_t bytes) override {
+    most_ = std::max(most_, bytes);
+    return Heap::Allocate(bytes);
+  }
+  size_t most() const { return most_; }
+
+ private:
+  size_t most_ = 0;
+};
+
+// A task's worth for each task that there is, not for each worker.
+void TestMemoryOfManyWorkers() {
+  const Problem p = Square(2, 9, 19, 35, 3, 1, 1, 0, 1);
+  Plan plan;
+  CHECK_TRUE(MakePlan(p, Algorithm::kWinograd, BestIsa(), &plan).ok());
+  CHECK_LE(plan.tasks, 8);
+  const Tensor x = RandomTensor(p.dtype, InputElements(p), 1), dy = RandomTensor(p.dtype, OutputElements(p), 2);
+  std::vector<char> dw(FilterElements(p) * ElementSize(p.dtype));
+  Threads executor(64);
+  Measuring scratch;
+  CHECK_TRUE(
+      ComputeFilterGradient(p, x.bytes.data(), dy.bytes.data(), dw.data(), Algorithm::kWinograd, &executor, &scratch)
+          .ok());
+  CHECK_EQ(scratch.most(), plan.shared_bytes + plan.tasks * plan.worker_bytes);
+}
+
 }  // namespace
 
 int main() {
   TestNoMemory();
+  TestMemoryOfManyWorkers();
   const DataType dtypes[] = {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kFloat64};
   int turn = 0;
   for (const Problem& problem : EdgeProblems()) {

@@ -107,7 +107,7 @@ void TestChoice() {
   CHECK_EQ(Chosen(Square(8, 14, 512, 512, 3, 1, 1, 1, 32)), "winograd");
   CHECK_EQ(Chosen(Square(8, 14, 512, 512, 3, 2, 1, 1, 32)), "direct");
   // Two channels and filters to a group, but not one.
-  CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 1, 1, 1, 64)), "winograd");
+  CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 1, 1, 1, 64)), "depthwise");
   CHECK_EQ(Chosen(Square(8, 56, 64, 128, 3, 1, 1, 1, 64)), "depthwise");
   CHECK_EQ(Chosen(Square(1, 7, 512, 512, 3, 1, 1, 1, 32)), "direct");
   Problem empty = Square(8, 56, 64, 64, 3, 1, 1, 1, 1);
@@ -253,10 +253,34 @@ void TestChains() {
   // Tiny images, each of them a strip.
   CHECK_LE(PlanOf(Square(200000, 3, 1, 1, 3, 1, 1, 0, 1)).strip_direct.strips_per_slice, 256);
   CHECK_LE(PlanOf(Square(200000, 3, 4, 4, 3, 1, 1, 0, 2)).thin_groups.strips_per_task, 256);
-  // Long rows, as those of one dimension are.
+  // Long rows, as those of one dimension are, in parts that are tasks of their own.
   Problem row = Square(1, 1, 32, 32, 1, 1, 1, 0, 16);
-  row.in_width = row.out_width = 16384;
-  CHECK_EQ(Chosen(row), "direct");
+  row.in_width = row.out_width = 340000;
+  CHECK_EQ(Chosen(row), "depthwise");
+  CHECK_LE(PlanOf(row).thin_groups.strips_per_task, 256);
+  row = Square(1, 1, 1, 32, 1, 1, 1, 0, 1);
+  row.filter_width = 25;
+  row.pad_left = 12;
+  row.in_width = row.out_width = 340000;
+  CHECK_TRUE(PlanOf(row).strips);
+  CHECK_LE(PlanOf(row).strip_direct.strips_per_slice, 128);
+  CHECK_EQ(PlanOf(row).tasks, 32);
+}
+
+// Groups of whose channels and filters one is few and the other is not.
+void TestUnevenGroups() {
+  const auto chosen = [](int64_t size, int64_t channels, int64_t filters, int64_t filter, int64_t groups) {
+    return Chosen(Square(4, size, groups * channels, groups * filters, filter, 1, 1, filter / 2, groups));
+  };
+  CHECK_EQ(chosen(28, 128, 6, 1, 4), "direct");
+  CHECK_EQ(chosen(28, 32, 4, 1, 16), "direct");
+  CHECK_EQ(chosen(28, 64, 7, 5, 8), "direct");
+  CHECK_EQ(chosen(112, 3, 64, 7, 2), "direct");
+  CHECK_EQ(chosen(28, 4, 2, 5, 32), "depthwise");
+  CHECK_EQ(chosen(28, 2, 1, 1, 32), "depthwise");
+  // Tiny images are multiplied tap by tap, with groups as without.
+  CHECK_TRUE(!PlanOf(Square(64, 1, 128, 256, 3, 1, 1, 1, 16)).strips);
+  CHECK_TRUE(PlanOf(Square(32, 4, 256, 256, 5, 1, 1, 2, 32)).strips);
 }
 
 // Sizes that the attributes allow and no cache holds.
@@ -267,7 +291,8 @@ void TestHuge() {
   CHECK_EQ(Chosen(reaching), "direct");
   Problem wide = Square(1, 3, 32, 64, 3, 1, 1, 1, 32);
   wide.in_width = wide.out_width = 1 << 20;
-  CHECK_EQ(Chosen(wide), "direct");
+  CHECK_EQ(Chosen(wide), "depthwise");
+  CHECK_TRUE(PlanOf(wide).strips);
   wide.out_channels = 32;  // in place
   CHECK_EQ(Chosen(wide), "depthwise");
   // Strips whose bytes wrap around 2^64 to few, or to none.
@@ -297,6 +322,11 @@ void TestHuge() {
   beyond.in_width = beyond.out_width = int64_t{1} << 57;
   beyond.stride_height = beyond.dilation_height = 101;
   CHECK_EQ(Chosen(beyond), "reference");
+  // As many taps as pixels, whose pairs would take minutes to count.
+  Problem endless = Square(1, 1, 2, 1, 1, 1, 1, 0, 1);
+  endless.in_height = int64_t{1} << 35;
+  endless.filter_height = endless.out_height = int64_t{1} << 34;
+  CHECK_EQ(Chosen(endless), "reference");
 }
 
 }  // namespace
@@ -309,6 +339,7 @@ int main() {
   TestForced();
   TestWorkspace();
   TestFewPixelsOfFewChannels();
+  TestUnevenGroups();
   TestChains();
   TestHuge();
   return Failures();

@@ -162,6 +162,28 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   row.filter_width = 7;
   row.pad_left = 3;
   problems.push_back(row);  // one row of taps: fused columns are a single tap, and yet not pointwise
+  // Rows of 1050 output pixels, which strips take in parts.
+  const auto add_long = [&problems](int64_t height, int64_t channels, int64_t filters, int64_t groups, int64_t taps,
+                                    int64_t stride, int64_t dilation) {
+    wgrad::Problem p = Square(2, height, channels, filters, 1, 1, 1, 0, groups);
+    p.filter_width = taps;
+    p.stride_width = stride;
+    p.dilation_width = dilation;
+    p.pad_left = taps / 2 * dilation;
+    p.in_width = 1050 * stride;
+    p.out_width = 1050;
+    p.filter_height = p.in_height;
+    p.pad_top = p.filter_height / 2;
+    problems.push_back(p);
+  };
+  add_long(1, 3, 9, 1, 9, 2, 1);     // fused columns
+  add_long(1, 20, 12, 1, 3, 1, 1);   // tap by tap
+  add_long(3, 18, 6, 1, 3, 1, 2);    // several rows of taps, dilated
+  add_long(1, 17, 5, 1, 3, 1, 450);  // taps that lie in three parts
+  add_long(1, 40, 2, 1, 5, 1, 1);    // exchanged
+  add_long(3, 34, 40, 2, 2, 3, 1);   // groups with ragged panels
+  add_long(2, 6, 4, 2, 3, 1, 1);     // thin groups
+  add_long(1, 9, 9, 3, 4, 3, 200);   // thin groups, far taps
   return problems;
 }
 

@@ -1,5 +1,7 @@
 #include "tf_ops/wgrad/cpu/engine.h"
 
+#include <algorithm>
+
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
@@ -43,10 +45,16 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
   return accurate;
 }
 
+// Workers that may have a task which takes scratch memory. Of the direct algorithm's, their number decides how many.
+int64_t ScratchWorkers(const Plan& plan, const Executor& executor) {
+  if (plan.algorithm == Algorithm::kDirect && !plan.strips) return executor.workers();
+  return std::min<int64_t>(executor.workers(), plan.tasks);
+}
+
 // `accurate` receives whether dW is the definition's: its Inf and NaN, and its digits.
 Status RunPlan(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                void* filter_backprop, Executor* executor, Scratch* scratch, Block* block, bool* accurate) {
-  Status status = Reserve(plan.shared_bytes + plan.worker_bytes * executor->workers(), scratch, block);
+  Status status = Reserve(plan.shared_bytes + plan.worker_bytes * ScratchWorkers(plan, *executor), scratch, block);
   if (!status.ok()) return status;
   char* shared = block->memory;
   char* workers = shared + plan.shared_bytes;

@@ -19,8 +19,8 @@ class Executor {
   virtual ~Executor() = default;
   // Workers that may run at once, the caller included; at least 1.
   virtual int workers() const = 0;
-  // Calls run(task, worker) once for every task in [0, tasks), worker in [0, workers()), and returns when all are done.
-  // No two calls with the same worker overlap.
+  // Calls run(task, worker) once for every task in [0, tasks), worker in [0, min(tasks, workers())), and returns when
+  // all are done. No two calls with the same worker overlap.
   virtual void Run(int64_t tasks, const std::function<void(int64_t task, int worker)>& run) = 0;
 };
 

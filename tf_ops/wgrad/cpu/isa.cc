@@ -24,12 +24,12 @@ std::vector<const Isa*> SupportedIsas() {
   std::vector<const Isa*> isas;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl")) {
-    if (__builtin_cpu_supports("avx512bf16")) isas.push_back(&Avx512Bf16());
-    isas.push_back(&Avx512());
-  }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
+      if (__builtin_cpu_supports("avx512bf16")) isas.push_back(&Avx512Bf16());
+      isas.push_back(&Avx512());
+    }
     isas.push_back(&Avx2());
   }
 #elif defined(__aarch64__)

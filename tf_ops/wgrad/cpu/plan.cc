@@ -29,6 +29,11 @@ const char* WhyUnplannable(const Problem& p) {
   if (std::max({InputElements(p), OutputElements(p), FilterElements(p)}) > kMaxElements) {
     return "no memory holds tensors so large";
   }
+  // PairsInside counts as long as that: 30 ms.
+  constexpr int64_t kMaxRun = 1 << 22;
+  if (std::min(p.filter_height, p.out_height) > kMaxRun || std::min(p.filter_width, p.out_width) > kMaxRun) {
+    return "so many taps meet so many pixels that nobody could wait for it";
+  }
   return HasNoProducts(p) ? "there is nothing to sum" : nullptr;
 }
 
@@ -73,12 +78,6 @@ bool MultipliesPairs(const Problem& p, const Isa& isa) {
   return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() && 2 * PixelTaps(p) > AllPixelTaps(p);
 }
 
-// Whether the direct algorithm fills its vectors with the filters of a group. Groups of 8 x 8 channels, which fill one,
-// run at 25 GFLOP/s directly, at 12 as thin groups.
-bool GroupFillsVectors(const Problem& p, const Isa& isa) {
-  return p.groups == 1 || (p.filter_channels >= 4 && p.out_channels / p.groups >= Lanes(p.dtype, isa));
-}
-
 // Why the direct algorithm had better not let X and dY change places, or null.
 const char* WhyNotExchange(const Problem& p, const Isa& isa) {
   if (p.groups > 1) return "the problem has groups";
@@ -91,32 +90,79 @@ const char* WhyNotExchange(const Problem& p, const Isa& isa) {
   return ManyTapsInPadding(exchanged) ? "too many pixels of X see no tap" : nullptr;
 }
 
-// The estimates of Winograd and of what else would run are in cycles of a processor with two multiply-adds of vectors a
-// cycle. They meet the ratio of the two times within 15 % in the mean for 30 ungrouped problems, from 3 to 512 channels
-// and from 3 x 3 to 224 x 224 pixels, dilated and strided too; the two that they decide wrongly lose 9 % and 13 %.
-double DirectCycles(const Problem& p, const Isa& isa) {
-  constexpr double kRate = 1.6, kGroupedRate = 0.8;  // multiply-adds a cycle
-  const int64_t lanes = Lanes(p.dtype, isa);
-  const double pixel_taps = static_cast<double>(p.batch) * PixelTaps(p);
-  if (!GroupFillsVectors(p, isa)) return pixel_taps * CeilDiv(p.out_channels, lanes) * (4 + 3 * p.filter_channels);
-  const double rate = (p.groups == 1 ? kRate : kGroupedRate) * (MultipliesPairs(p, isa) ? 2 : 1);
-  const int64_t products = WhyNotExchange(p, isa) == nullptr
-                               ? p.out_channels * CeilDiv(p.in_channels, lanes)
-                               : p.in_channels * CeilDiv(p.out_channels / p.groups, lanes);
-  return pixel_taps * products / rate;
+// Vectors to pack of each pixel, where one that is not full takes three times as long.
+int64_t PackedVectors(int64_t channels, int64_t lanes) {
+  return CeilDiv(channels, lanes) + (channels % lanes == 0 ? 0 : 2);
 }
 
-// Cycles to transform a vector of a tile of X or of dY, for each product. Memory is most of it: shared transforms do
-// not stay in the second-level cache, and groups write short runs.
+// The estimates are in cycles of a processor with two multiply-adds of vectors a cycle. For groups they were fitted to
+// 499 measured problems, of 2 to 64 groups of 1 to 128 channels and 1 to 128 filters. What they choose takes 1 % longer
+// in the mean than the fastest of the three algorithms; 12 problems lose more than 20 %, the worst 74 %.
+double GroupedDirectCycles(const Problem& p, const Isa& isa) {
+  constexpr double kMultiply = 0.7, kPackInput = 0.6, kPackOutput = 7.5;
+  constexpr double kFewVectors = 8;  // sums of fewer wait for one another
+  const int64_t lanes = Lanes(p.dtype, isa), filters = p.out_channels / p.groups;
+  const double pixel_taps = PixelTaps(p);
+  // A row of the filter at a time.
+  const double run_columns = FusesColumns(p) ? static_cast<double>(p.filter_width) : 1;
+  const double run_vectors = run_columns * static_cast<double>(p.filter_channels * CeilDiv(filters, lanes));
+  const double products = std::max(kFewVectors, run_vectors) / run_columns / (MultipliesPairs(p, isa) ? 2 : 1);
+  const double input_pixels =
+      FusesColumns(p) ? static_cast<double>(p.filter_height * p.in_height * p.in_width) : pixel_taps;
+  const double output_pixels = static_cast<double>(p.out_height * p.out_width);
+  const double group = kMultiply * pixel_taps * products +
+                       kPackInput * input_pixels * static_cast<double>(PackedVectors(p.filter_channels, lanes)) +
+                       kPackOutput * output_pixels * static_cast<double>(PackedVectors(filters, lanes));
+  return static_cast<double>(p.batch * p.groups) * group;
+}
+
+// Whether what copies a few groups at a time waits for memory: runs of about 128 bytes of pixels at least four times as
+// large, of tensors that the caches do not hold.
+bool GroupsWaitForMemory(const Problem& p) {
+  constexpr int64_t kLargePixel = 512, kCacheBytes = 4 << 20;
+  const int64_t element_size = ElementSize(p.dtype);
+  return p.in_channels * element_size >= kLargePixel &&
+         (InputElements(p) + OutputElements(p)) * element_size > kCacheBytes;
+}
+
+double ThinGroupsCycles(const Problem& p, const Isa& isa) {
+  const bool waits = GroupsWaitForMemory(p);
+  const double spread = waits ? 6.5 : 4.5, pack_output = waits ? 14 : 9.5;
+  constexpr double kGather = 9.5, kMultiply = 0.65;
+  constexpr double kFarPixels = 0.035;  // for each channel that lies between two pixels
+  const int64_t lanes = Lanes(p.dtype, isa), filters = p.out_channels / p.groups;
+  // Whether the channels of X that a vector of dY meets lie further apart than a vector is wide.
+  const bool gathers = (lanes - 1) / filters * p.filter_channels >= lanes;
+  const double channels = static_cast<double>(p.filter_channels);
+  const double vector = static_cast<double>(p.in_height * p.in_width) * channels * (gathers ? kGather : spread) +
+                        static_cast<double>(p.out_height * p.out_width) * pack_output +
+                        PixelTaps(p) * channels * (kMultiply + kFarPixels * channels);
+  return static_cast<double>(p.batch * CeilDiv(p.out_channels, lanes)) * vector;
+}
+
+// Without groups, this and WinogradCycles meet the ratio of the two times within 15 % in the mean for 30 problems, from
+// 3 to 512 channels and from 3 x 3 to 224 x 224 pixels, dilated and strided too; the two that they decide wrongly lose
+// 9 % and 13 %.
+double DirectCycles(const Problem& p, const Isa& isa) {
+  if (p.groups > 1) return std::min(GroupedDirectCycles(p, isa), ThinGroupsCycles(p, isa));
+  const double rate = MultipliesPairs(p, isa) ? 3.2 : 1.6;  // multiply-adds a cycle
+  const int64_t lanes = Lanes(p.dtype, isa);
+  const int64_t products = WhyNotExchange(p, isa) == nullptr ? p.out_channels * CeilDiv(p.in_channels, lanes)
+                                                             : p.in_channels * CeilDiv(p.out_channels, lanes);
+  return static_cast<double>(p.batch) * PixelTaps(p) * static_cast<double>(products) / rate;
+}
+
+// Cycles to transform a vector of a tile of X or of dY, for each product. Shared transforms do not stay in the
+// second-level cache.
 double TransformCycles(const Problem& p, const WinogradPlan& plan) {
-  if (p.groups > 1) return p.stride_height == 1 ? 15 : 20;
+  if (p.groups > 1) return GroupsWaitForMemory(p) ? 12 : 8;
   const double cycles = plan.shared_transforms ? 20 : 7;
   return p.stride_height == 1 ? cycles : 0.6 * cycles;  // half of the pixels are copied
 }
 
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
   // A tile of sums takes as long to load and to store as 8 tiles of pixels to multiply.
-  constexpr double kRate = 1.7, kGroupedRate = 1.5, kRunCost = 8;
+  constexpr double kRate = 1.7, kRunCost = 8;
   constexpr double kSumCycles = 5;  // to turn a vector of sums into taps, for each product
   const int64_t lanes = Lanes(p.dtype, isa);
   // A vector that is not full goes through memory and takes twice as long.
@@ -127,7 +173,7 @@ double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan
   // How many tiles of a chunk have a point, in the mean.
   const double chunk_tiles = products / static_cast<double>(plan.tiling.points() * plan.chunks);
   const double run = std::min(chunk_tiles, static_cast<double>(kMaxWinogradRun));
-  const double rate = (p.groups == 1 ? kRate : kGroupedRate) / (1 + kRunCost / run);
+  const double rate = kRate / (1 + kRunCost / run);
   const double tile = TransformCycles(p, plan) * static_cast<double>(row_vectors + column_vectors) + sums / rate;
   const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
   return plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * kSumCycles * sums);
@@ -162,10 +208,9 @@ const char* Depthwise(const Problem& p, const Isa& isa, bool, Plan* plan) {
 
 const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   if (p.groups == 1) return "the problem has one group";
-  if (!forced && GroupFillsVectors(p, isa)) return "each group fills the direct algorithm's vectors";
-  // It sums a row in registers: over 16384 pixels the error reached 2.8e-6 in float32, over 4096 it was 9e-7.
-  constexpr int64_t kMaxRowPixels = 2048;
-  if (p.out_width > kMaxRowPixels) return "a row is too long a sum";
+  if (!forced && GroupedDirectCycles(p, isa) <= ThinGroupsCycles(p, isa)) {
+    return "groups as wide as these are multiplied faster one by one";
+  }
   if (!StripFits(p, p.filter_channels)) return kReachesTooFar;
   if (!forced && MostTapsInPadding(p)) return kMostInPadding;
   plan->strips = true;
@@ -184,11 +229,11 @@ const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   constexpr const char* kTooFewPixels = "an image has too few pixels to fill a strip";
   constexpr const char* kManyInPadding = "too many taps fall into the padding, which a strip holds as zeros";
   if (plan->strip_direct.fuse_columns) {
-    if (p.groups > 1) return nullptr;
     // Tap by tap, images of 1 pixel take a quarter of the time, of 4 half, of 9 two thirds; 4 x 4 pixels of 3 channels
-    // lose a fifth.
-    constexpr int64_t kFewFusedPixels = 16;
-    if (p.out_height * p.out_width < kFewFusedPixels) return kTooFewPixels;
+    // lose a fifth. With groups, images of 1 pixel take a seventh, of 4 a third to two thirds, of 9 0.6 to 1.9.
+    const int64_t few_pixels = p.groups == 1 ? 16 : 9;
+    if (p.out_height * p.out_width < few_pixels) return kTooFewPixels;
+    if (p.groups > 1) return nullptr;
     // 4 x 4 pixels of 8 channels and 5 x 5 taps gain 93 %, 7 x 7 of 12 15 %; of 3 channels, 8 x 8 and 7 x 7 lose 20 %.
     constexpr int64_t kFewestChannels = 8;
     return p.filter_channels >= kFewestChannels && ManyTapsInPadding(p) ? kManyInPadding : nullptr;

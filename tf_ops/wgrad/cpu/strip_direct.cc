@@ -19,7 +19,7 @@ constexpr int64_t kMostPixels = 160;
 int64_t Chunks(int64_t pixels) { return CeilDiv(pixels, kMostPixels); }
 
 int64_t ChunkPixels(const Problem& p, int64_t strip_rows) {
-  const int64_t pixels = strip_rows * p.out_width;
+  const int64_t pixels = strip_rows * StripColumns(p);
   return CeilDiv(pixels, Chunks(pixels));
 }
 
@@ -32,11 +32,11 @@ struct WorkerBytes {
 };
 
 WorkerBytes WorkerBytesOf(const Problem& p, const StripDirectPlan& plan, int64_t sum_size) {
-  const int64_t pixels = plan.strip_rows * p.out_width;
+  const int64_t pixels = plan.strip_rows * StripColumns(p);
   WorkerBytes bytes;
   bytes.x = AlignedBytes(InputPitch(p, plan.strip_rows) * plan.group_block * plan.channel_block * sum_size);
   bytes.dy = AlignedBytes(Chunks(pixels) * OutputPitch(p, plan) * plan.group_block * plan.column_block * sum_size);
-  bytes.offsets = AlignedBytes(std::max(pixels, p.in_width) * sizeof(int64_t));
+  bytes.offsets = AlignedBytes(std::max(pixels, StripWidth(p)) * sizeof(int64_t));
   bytes.index = AlignedBytes(pixels * sizeof(int32_t));
   return bytes;
 }
@@ -113,22 +113,22 @@ class Task {
           for (int64_t i = 0; i < pixels; ++i) offsets_[i] = offset + first + i * p_.in_channels;
           Pack(input_, pixels, all_channels, plan_.panel_channels, input_pitch_, slot, x_);
         },
-        [&](int64_t slot) {
+        [&](int64_t slot, int64_t pixels) {
           for (int64_t channel = 0; channel < all_channels; channel += plan_.panel_channels) {
             const int64_t step = PanelStride(all_channels - channel, plan_.panel_channels, kernels_.lanes);
-            std::fill_n(x_ + channel * input_pitch_ + slot * step, PaddedWidth(p_) * step, T(0));
+            std::fill_n(x_ + channel * input_pitch_ + slot * step, pixels * step, T(0));
           }
         });
   }
 
   // Chunk by chunk, group by group; all groups in one run where the panels of each are as wide as the group.
   void PackOutput(const Strip& strip) {
-    const int64_t pixels = strip.rows * p_.out_width;
+    const int64_t pixels = strip.pixels();
     const int64_t chunk_pixels = ChunkPixels(p_, plan_.strip_rows);
     const bool one_run = plan_.columns == plan_.padded_columns && plan_.columns <= kMaxVectors * kernels_.lanes;
     for (int64_t first = 0; first < pixels; first += chunk_pixels) {
       const int64_t count = std::min(chunk_pixels, pixels - first);
-      const int64_t pixel = (strip.n * p_.out_height + strip.oh) * p_.out_width + first;
+      const int64_t pixel = strip.first_pixel(p_) + first;
       for (int64_t group = 0; group < (one_run ? 1 : groups_); ++group) {
         const int64_t channel = (first_group_ + group) * plan_.columns + first_column_;
         for (int64_t i = 0; i < count; ++i) offsets_[i] = (pixel + i) * p_.out_channels + channel;
@@ -140,23 +140,26 @@ class Task {
   }
 
   // What the next strip adds is asked for while this one is multiplied: it lies right behind this one's pixels, but for
-  // the padding between images. ResNeXt's 28 x 28 layer of 8 channels a group gains 19 %, ResNet's first layer 5 %.
+  // the padding between images, and for the upper rows of a part of a row, which the strips above have seen. ResNeXt's
+  // 28 x 28 layer of 8 channels a group gains 19 %, ResNet's first layer 5 %.
   void AskForNext(const Strip& strip, int64_t first_channel) {
     const int64_t size = ElementSize(p_.dtype);
     const int64_t rows = plan_.fuse_columns ? plan_.rows : std::min(plan_.panel_channels, channels_);
     const int64_t slices = groups_ * CeilDiv(channels_, plan_.panel_channels) * plan_.taps;
-    const int64_t pixels = strip.rows * p_.out_width, chunks = Chunks(pixels);
+    const int64_t pixels = strip.pixels(), chunks = Chunks(pixels);
 
+    const bool part = CutsRows(p_);
     const int64_t end_row = strip.oh * p_.stride_height - p_.pad_top + StripInputRows(p_, strip.rows);
-    const int64_t first_input = (strip.n * p_.in_height + std::clamp<int64_t>(end_row, 0, p_.in_height)) * p_.in_width;
+    const int64_t end_column = part ? strip.ow * p_.stride_width - p_.pad_left + StripWidth(p_) : p_.in_width;
+    const int64_t seen_rows = strip.n * p_.in_height + std::clamp<int64_t>(end_row, 0, p_.in_height);
+    const int64_t first_input = (seen_rows - 1) * p_.in_width + std::clamp<int64_t>(end_column, 0, p_.in_width);
+    const int64_t input_pixels = part ? strip.columns * p_.stride_width : strip.rows * p_.stride_height * p_.in_width;
     const int64_t channel = first_group_ * p_.filter_channels + first_channel;
     const char* input = input_ + (first_input * p_.in_channels + channel) * size;
-    const int64_t input_pixels = strip.rows * p_.stride_height * p_.in_width;
     const int64_t input_run = groups_ * channels_ * size, input_stride = p_.in_channels * size;
 
-    const int64_t first_output = (strip.n * p_.out_height + strip.oh) * p_.out_width + pixels;
     const int64_t column = first_group_ * plan_.columns + first_column_;
-    const char* output = out_backprop_ + (first_output * p_.out_channels + column) * size;
+    const char* output = out_backprop_ + ((strip.first_pixel(p_) + pixels) * p_.out_channels + column) * size;
     const int64_t output_run = groups_ * columns_ * size, output_stride = p_.out_channels * size;
 
     // Three channels of 256 x 256 pixels gain 33 % over bursts between the tiles, ResNet's first layer 5 %.
@@ -175,14 +178,14 @@ class Task {
     if (step == index_step_) return;
     index_step_ = step;
     for (int64_t row = 0, i = 0; row < plan_.strip_rows; ++row) {
-      for (int64_t ow = 0; ow < p_.out_width; ++ow, ++i) {
-        index_[i] = static_cast<int32_t>((row * p_.stride_height * PaddedWidth(p_) + ow * p_.stride_width) * step);
+      for (int64_t ow = 0; ow < StripColumns(p_); ++ow, ++i) {
+        index_[i] = static_cast<int32_t>((row * p_.stride_height * StripWidth(p_) + ow * p_.stride_width) * step);
       }
     }
   }
 
   void MultiplyGroup(const Strip& strip, int64_t group, int64_t first_channel, bool accumulate) {
-    const int64_t pixels = strip.rows * p_.out_width;
+    const int64_t pixels = strip.pixels();
     const int64_t chunk_pixels = ChunkPixels(p_, plan_.strip_rows);
     const int64_t filter_columns = plan_.fuse_columns ? 1 : p_.filter_width;
     // The pixels of one row are equally far apart, which takes an instruction less: ResNet's first layer gains 10 %.
@@ -196,7 +199,7 @@ class Task {
       const T* panel = x_ + (group * channels_ + channel) * input_pitch_;
       for (int64_t tap = 0; tap < plan_.taps; ++tap) {
         const int64_t kh = tap / filter_columns, kw = tap % filter_columns;
-        const T* x = panel + (kh * p_.dilation_height * PaddedWidth(p_) + kw * p_.dilation_width) * step;
+        const T* x = panel + (kh * p_.dilation_height * StripWidth(p_) + kw * p_.dilation_width) * step;
         T* sums = sums_ + (tap * plan_.rows + first_channel + channel) * sum_columns_ +
                   (first_group_ + group) * plan_.padded_columns + first_column_;
         for (int64_t first = 0; first < pixels; first += chunk_pixels) {
@@ -243,11 +246,15 @@ class Task {
 
 }  // namespace
 
+bool FusesColumns(const Problem& p) {
+  constexpr int64_t kFewChannels = 16;
+  return p.dilation_width == 1 && p.filter_width > 1 && p.filter_channels < kFewChannels;
+}
+
 void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   StripDirectPlan& s = plan->strip_direct;
-  constexpr int64_t kFewChannels = 16;
-  s.fuse_columns = p.dilation_width == 1 && p.filter_width > 1 && p.filter_channels < kFewChannels;
+  s.fuse_columns = FusesColumns(p);
   s.taps = s.fuse_columns ? p.filter_height : p.filter_height * p.filter_width;
   s.rows = s.fuse_columns ? p.filter_width * p.filter_channels : p.filter_channels;
   s.columns = p.out_channels / p.groups;
@@ -256,7 +263,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   // Near-equal strips of about one chunk.
   s.strip_rows = std::clamp<int64_t>(kMostPixels / p.out_width, 1, p.out_height);
   s.strip_rows = CeilDiv(p.out_height, CeilDiv(p.out_height, s.strip_rows));
-  s.strips = p.batch * CeilDiv(p.out_height, s.strip_rows);
+  s.strips = Strips(p, s.strip_rows);
 
   // 160 pixels of 256 floats are 160 KiB: they and X's strip stay in a second-level cache of 512 KiB.
   constexpr int64_t kPanelRowBytes = 1024, kStripBytes = 128 << 10;
@@ -280,7 +287,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
 
   const int64_t others = s.column_tasks * s.group_tasks;
   const int64_t sum_bytes = s.taps * s.rows * p.groups * s.padded_columns * sum_size;
-  const int64_t chains = ChainSlices(s.strips * Chunks(s.strip_rows * p.out_width), sum_bytes);
+  const int64_t chains = ChainSlices(s.strips * Chunks(s.strip_rows * StripColumns(p)), sum_bytes);
   s.strips_per_slice = CeilDiv(s.strips, std::max(DepthSlices(WantedTasks(p), s.strips, sum_bytes), chains));
   s.depth_slices = CeilDiv(s.strips, s.strips_per_slice);
   const int64_t blocks = CeilDiv(panels, block_panels);

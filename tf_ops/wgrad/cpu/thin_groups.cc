@@ -11,7 +11,7 @@
 namespace wgrad {
 namespace {
 
-int64_t OutputPitch(const Problem& p, const ThinGroupsPlan& plan) { return (plan.strip_rows * p.out_width) | 1; }
+int64_t OutputPitch(const Problem& p, const ThinGroupsPlan& plan) { return (plan.strip_rows * StripColumns(p)) | 1; }
 
 struct WorkerBytes {
   int64_t x, dy, offsets, lanes, taps;
@@ -22,7 +22,7 @@ WorkerBytes WorkerBytesOf(const Problem& p, const ThinGroupsPlan& plan, int64_t 
   WorkerBytes bytes;
   bytes.x = AlignedBytes(InputPitch(p, plan.strip_rows) * p.filter_channels * plan.column_block * sum_size);
   bytes.dy = AlignedBytes(OutputPitch(p, plan) * plan.column_block * sum_size);
-  bytes.offsets = AlignedBytes(plan.strip_rows * p.out_width * sizeof(int64_t));
+  bytes.offsets = AlignedBytes(plan.strip_rows * StripColumns(p) * sizeof(int64_t));
   bytes.lanes = AlignedBytes(plan.column_block * sum_size);
   bytes.taps = AlignedBytes(p.filter_height * p.filter_width * sizeof(int64_t));
   return bytes;
@@ -62,8 +62,7 @@ class Task {
     std::fill_n(x_, input_pitch_ * p_.filter_channels * RoundUp(columns_, kernels_.lanes), T(0));
     for (int64_t kh = 0; kh < p_.filter_height; ++kh) {
       for (int64_t kw = 0; kw < p_.filter_width; ++kw) {
-        taps_[kh * p_.filter_width + kw] =
-            (kh * p_.dilation_height * PaddedWidth(p_) + kw * p_.dilation_width) * pixel_;
+        taps_[kh * p_.filter_width + kw] = (kh * p_.dilation_height * StripWidth(p_) + kw * p_.dilation_width) * pixel_;
       }
     }
     FindLanes();
@@ -79,11 +78,11 @@ class Task {
   void RunStrip(const Strip& strip) {
     ForEachInputRow(
         p_, strip, [this](int64_t offset, int64_t pixels, int64_t slot) { LoadRow(offset, pixels, slot); },
-        [this](int64_t slot) { ClearRow(slot); });
-    PackOutBackprop((strip.n * p_.out_height + strip.oh) * p_.out_width, strip.rows * p_.out_width);
+        [this](int64_t slot, int64_t pixels) { Clear(slot, pixels); });
+    PackOutBackprop(strip.first_pixel(p_), strip.pixels());
     for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
       for (int64_t row = 0; row < strip.rows; row += plan_.run_rows) {
-        MultiplyRun(column, row, std::min(plan_.run_rows, strip.rows - row));
+        MultiplyRun(strip.columns, column, row, std::min(plan_.run_rows, strip.rows - row));
       }
     }
   }
@@ -94,9 +93,9 @@ class Task {
     }
   }
 
-  void ClearRow(int64_t slot) {
+  void Clear(int64_t slot, int64_t pixels) {
     for (int64_t column = 0; column < columns_; column += kernels_.lanes) {
-      std::fill_n(InputPanel(column) + slot * pixel_, PaddedWidth(p_) * pixel_, T(0));
+      std::fill_n(InputPanel(column) + slot * pixel_, pixels * pixel_, T(0));
     }
   }
 
@@ -127,9 +126,9 @@ class Task {
   }
 
   // One vector of output channels and `rows` rows of the strip: near-equal shares of the taps in registers at a time.
-  void MultiplyRun(int64_t column, int64_t row, int64_t rows) {
-    const TapRegion region = {rows, p_.out_width, p_.stride_height * PaddedWidth(p_) * pixel_};
-    const T* dy = dy_ + column * output_pitch_ + row * p_.out_width * kernels_.lanes;
+  void MultiplyRun(int64_t strip_columns, int64_t column, int64_t row, int64_t rows) {
+    const TapRegion region = {rows, strip_columns, p_.stride_height * StripWidth(p_) * pixel_};
+    const T* dy = dy_ + column * output_pitch_ + row * strip_columns * kernels_.lanes;
     for (int64_t c = 0; c < p_.filter_channels; ++c) {
       const T* x = InputPanel(column) + row * region.x_row_step + c * kernels_.lanes;
       ForEachShare(p_.filter_height * p_.filter_width, kMaxTaps, [&](int64_t first, int64_t count) {
@@ -178,9 +177,10 @@ void PlanThinGroups(const Problem& p, const Isa& isa, Plan* plan) {
   g.run_rows = std::clamp<int64_t>(kMaxRun / p.out_width, 1, p.out_height);
   // A strip stays in the second-level cache; the rows that neighbouring strips share are loaded twice.
   constexpr int64_t kStripBytes = 128 << 10;
-  const int64_t row_bytes = p.stride_height * PaddedWidth(p) * p.filter_channels * g.column_block * sum_size;
-  g.strip_rows = std::min(RoundUp(std::max<int64_t>(1, kStripBytes / row_bytes), g.run_rows), p.out_height);
-  g.strips = p.batch * CeilDiv(p.out_height, g.strip_rows);
+  const int64_t row_bytes = p.stride_height * StripWidth(p) * p.filter_channels * g.column_block * sum_size;
+  const int64_t rows = CutsRows(p) ? 1 : std::max<int64_t>(1, kStripBytes / row_bytes);
+  g.strip_rows = std::min(RoundUp(rows, g.run_rows), p.out_height);
+  g.strips = Strips(p, g.strip_rows);
   const int64_t sum_bytes = FilterElements(p) / p.out_channels * g.padded_columns * sum_size;
   const int64_t chains = ChainSlices(g.strips * CeilDiv(g.strip_rows, g.run_rows), sum_bytes);
   const int64_t task_slices = DepthSlices(CeilDiv(WantedTasks(p), g.column_tasks), g.strips, sum_bytes);

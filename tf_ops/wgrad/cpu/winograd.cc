@@ -405,11 +405,12 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.columns = w.bundle_groups * filters;
 
   // A worker can hold the 36 sums of up to 128 x 128 channels itself, or the 25 of 160 x 160.
-  constexpr int64_t kSumBytes = 5 << 19, kPartialBytes = 4 << 20, kTransformBytes = 12 << 20;
+  constexpr int64_t kSumBytes = 5 << 19, kPartialBytes = 8 << 20, kTransformBytes = 12 << 20;
   const int64_t tile_bytes = w.tiling.points() * (w.rows + w.columns) * sum_size;
   w.shared_transforms = w.tiling.sums() * w.rows * w.columns * sum_size > kSumBytes ||
                         (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes;
   w.bundles_per_task = 1;
+  constexpr int64_t kMaxTasks = 16;
   int64_t max_chunk = kMaxWinogradRun;
   if (w.shared_transforms) {
     max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxWinogradRun);
@@ -418,7 +419,10 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
     constexpr int64_t kRunBytes = 128;
     w.bundles_per_task = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
   }
-  w.chunk_tiles = CeilDiv(w.tiles, CeilDiv(w.tiles, max_chunk));
+  int64_t chunks = CeilDiv(w.tiles, max_chunk);
+  // Each of few chunks is a task. Eight instead of seven gain 5 % on two threads, and lose 1 % on one.
+  if (!w.shared_transforms && chunks > 1 && chunks < kMaxTasks) chunks = RoundUp(chunks, 2);
+  w.chunk_tiles = CeilDiv(w.tiles, chunks);
   w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
   if (w.shared_transforms) {
     // 36 sums of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels.
@@ -432,7 +436,6 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
     w.column_block = w.columns;
     w.bundle_tasks = CeilDiv(w.bundles, w.bundles_per_task);
     const int64_t sum_bytes = FilterElements(p) * sum_size;
-    constexpr int64_t kMaxTasks = 16;
     const int64_t task_sums = std::min(CeilDiv(kMaxTasks, w.bundle_tasks), PartialSumsWithin(kPartialBytes, sum_bytes));
     // Of odd pixels, as many products of a tile as it has pixels are added to one sum.
     const int64_t chunk_additions = p.stride_height == 1 ? 1 : kLargeSide * kLargeSide;
