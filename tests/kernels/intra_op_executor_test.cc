@@ -4,9 +4,12 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tensorflow/core/platform/env.h"
@@ -119,6 +122,21 @@ void TestManyCallersAtOnce() {
   for (std::thread& caller : callers) caller.join();
 }
 
+// Also on threads that do not by themselves.
+void TestHelpersFlushDenormals() {
+  std::vector<std::thread> threads;
+  IntraOpExecutor executor([&threads](std::function<void()> work) { threads.emplace_back(std::move(work)); }, 2);
+  Gate helped;
+  const std::thread::id caller = std::this_thread::get_id();
+  executor.Run(2, [&](int64_t, int) {
+    if (std::this_thread::get_id() == caller) return helped.Wait();
+    const volatile float smallest = std::numeric_limits<float>::min();
+    CHECK_EQ(smallest / 2, 0);
+    helped.Open();
+  });
+  for (std::thread& thread : threads) thread.join();
+}
+
 }  // namespace
 }  // namespace tensorflow
 
@@ -129,4 +147,5 @@ int main() {
   tensorflow::TestReturnsWhileThePoolIsBlocked();
   tensorflow::TestNestedOnItsOwnPool();
   tensorflow::TestManyCallersAtOnce();
+  tensorflow::TestHelpersFlushDenormals();
 }

@@ -10,8 +10,7 @@ wgrad::Status RunCpuEngine(const wgrad::Problem& problem, const void* input, con
                            void* filter_backprop, wgrad::Executor* executor, wgrad::Scratch* scratch) {
   wgrad::Algorithm requested, ran;
   if (wgrad::Status status = wgrad::RequestedAlgorithm(&requested); !status.ok()) return status;
-  // As the pool's threads do: a session without inter-op threads calls from a thread of the user's, and a result must
-  // not depend on which thread takes which task.
+  // As the helpers do: a session without inter-op threads calls from a thread of the user's.
   const port::ScopedFlushDenormal flush;
   tsl::profiler::TraceMe trace("wgrad", tsl::profiler::TraceMeLevel::kInfo);
   wgrad::Status status =

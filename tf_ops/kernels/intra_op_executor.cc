@@ -8,6 +8,8 @@
 #include <mutex>
 #include <thread>
 
+#include "tensorflow/core/platform/denormal.h"
+
 namespace tensorflow {
 namespace {
 
@@ -28,7 +30,12 @@ class Batch {
       if (closed_) return;
       ++helping_;
     }
-    Work(worker);
+    {
+      // As TensorFlow's own threads do, and those of a pool that the user brings need not: a result must not depend on
+      // which thread takes which task.
+      const port::ScopedFlushDenormal flush;
+      Work(worker);
+    }
     // Notified under the lock, which orders the helpers' results before the return of CloseAndWait.
     std::lock_guard<std::mutex> lock(mutex_);
     if (--helping_ == 0 && closed_) idle_.notify_one();

@@ -71,10 +71,12 @@ class CpuMemory : public wgrad::Scratch {
 
 wgrad::Status ComputeGradient(ffi::ThreadPool* threads, const wgrad::ConvAttributes& attributes, ffi::AnyBuffer input,
                               ffi::AnyBuffer out_backprop, ffi::AnyBuffer filter_backprop) {
+  // The compiler has checked them, but an executable that was kept may come from another version of this library.
+  wgrad::Status status = wgrad::ValidateAttributes(attributes);
+  if (!status.ok()) return status;
   wgrad::Problem problem;
-  wgrad::Status status =
-      wgrad::MakeProblem(DataTypeOf(input.element_type()), attributes, ToVector(input.dimensions()),
-                         ToVector(filter_backprop.dimensions()), ToVector(out_backprop.dimensions()), &problem);
+  status = wgrad::MakeProblem(DataTypeOf(input.element_type()), attributes, ToVector(input.dimensions()),
+                              ToVector(filter_backprop.dimensions()), ToVector(out_backprop.dimensions()), &problem);
   if (!status.ok()) return status;
   IntraOpExecutor executor([threads](std::function<void()> work) { threads->Schedule(std::move(work)); },
                            static_cast<int>(std::max<int64_t>(1, threads->num_threads())));
