@@ -1,4 +1,4 @@
-"""The plugin's version, and the minor versions of TensorFlow that it builds against. Each is stated here alone."""
+"""The plugin's version, and the minor versions of TensorFlow that it builds against. Nothing else in the code states them."""
 
 VERSION = "0.1.0"
 

@@ -7,9 +7,11 @@ import os
 import pathlib
 import platform
 import re
+import time
 
 _VECTOR_EXTENSIONS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
 _PACKAGES = {
+    "plugin": ("tensorflow_conv_backprop",),
     "tensorflow": ("tensorflow_cpu", "tensorflow"),
     "torch": ("torch",),
     "numpy": ("numpy",),
@@ -21,6 +23,7 @@ def describe() -> dict[str, str]:
     flags = _field(cpuinfo, "flags").split()
     processors = len(os.sched_getaffinity(0))
     return {
+        "date": time.strftime("%Y-%m-%d"),
         "processor": f"{_field(cpuinfo, 'model name') or platform.machine()}, {processors} used",
         "vector extensions": ", ".join(name for name in _VECTOR_EXTENSIONS if name in flags),
         "system": f"{platform.system()} {platform.release().split('-')[0]}, {platform.libc_ver()[0]} "

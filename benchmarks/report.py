@@ -32,7 +32,8 @@ multiply-adds in registers, in the arithmetic that suits the type best, on as ma
   times as fast as the fastest peer on that layer the plugin is: the median of the rounds' own ratios. Geometric means
   are over the distinct layers; *network* is the ratio of sums in which each layer counts as often as the network has it.
 - GFLOP/s count the operations of the definition. Winograd's algorithm needs fewer, and nobody has to multiply by
-  padding, so more than 100 % of the peak is possible.
+  padding, so more than 100 % of the peak is possible. So it is where the machine was slower while it measured the peak
+  than right before or after, which shows in direct 1 x 1 layers; those of one round are the least certain.
 - All are called eagerly, as raw ops. The plugin is `Conv2DBackpropFilterV2`. TensorFlow is its V1 op, for depthwise
   layers `DepthwiseConv2dNativeBackpropFilter`, once with oneDNN and once with Eigen, of which TensorFlow uses one by
   default, depending on the processor. PyTorch is `aten::convolution_backward` on channels_last tensors.
@@ -53,8 +54,10 @@ the one right after a step of the other: TensorFlow alone, and with `patch_tenso
 TensorFlow's with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`, the default on processors with AVX-512), with Eigen
 (`TF_ENABLE_ONEDNN_OPTS=0`, the default on others), in steps compiled by `tf.function`; or what XLA makes of the whole
 step. The patch changes the filter gradients alone, so that the rest of a step bounds what it can gain: with Eigen most of
-it are the input gradients, which stay TensorFlow's. Times are medians over the steps; the ratio is the median of the
-steps' own ratios. *Losses* are how far those of two steps are apart at most, relatively.
+it are the input gradients, which stay TensorFlow's. In bfloat16 TensorFlow uses oneDNN for a filter gradient on
+processors with AVX-512 alone, so that on others the first two kernels are the same there. Times are medians over the
+steps; the ratio is the median of the steps' own ratios. *Losses* are how far those of two steps are apart at most,
+relatively: rounding, which grows from step to step.
 """
 
 

@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from reference import DTYPES, Convolution, numpy_dtype
-from test_contract import ALGORITHMS, attempt
+from reference import DTYPES, MAX_RELATIVE_ERROR, UNIT_ROUNDOFF, Convolution, numpy_dtype
+from tensorflow_conv_backprop.algorithm import ALGORITHMS
+from test_contract import attempt
 
 CONVOLUTIONS = {
     "3x3": Convolution(image=(28, 28), channels=64, filters=64, padding="SAME"),
@@ -41,7 +42,7 @@ def test_only_the_values_that_meet_them(name, data_format, algorithm, dtype, dev
     np.testing.assert_array_equal(np.where(np.isinf(dw), dw, 0), np.where(np.isinf(expected), expected, 0))
     finite = np.isfinite(expected)
     scale = np.linalg.norm(expected[finite])
-    tolerance = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1.5e-6, "float64": 1e-14}[dtype]
+    tolerance = MAX_RELATIVE_ERROR.get(dtype) or MAX_RELATIVE_ERROR["float32"] + UNIT_ROUNDOFF[dtype]
     assert np.linalg.norm(dw[finite] - expected[finite]) <= tolerance * scale
 
 

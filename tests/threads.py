@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
 from reference import DTYPES, Convolution
+from tensorflow_conv_backprop.algorithm import ALGORITHMS
 
 CONVOLUTIONS = {
     "3x3": Convolution(image=(28, 28), channels=64, filters=64, padding="SAME"),
@@ -41,7 +42,7 @@ def hashes() -> dict[str, str]:
             laid_out = dataclasses.replace(conv, data_format=data_format)
             for dtype in DTYPES:
                 x, dy = laid_out.data(dtype)
-                for algorithm in ("auto", "direct", "winograd", "depthwise"):
+                for algorithm in ALGORITHMS:
                     plugin.set_algorithm(algorithm)
                     try:
                         dw = compute(laid_out, x, dy).numpy()

@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from reference import Convolution, numpy_dtype
+from tensorflow_conv_backprop.algorithm import ALGORITHMS
 
 PAGE = ROOT / "docs" / "numerics.md"
 
@@ -41,7 +42,7 @@ STOCK = "TensorFlow's `Conv2DBackpropFilter`"
 
 def algorithms(conv: Convolution) -> Iterator[str]:
     """Those that can compute the problem, and TensorFlow's where it has a kernel for it on every CPU."""
-    for algorithm in ("direct", "winograd", "depthwise", "reference"):
+    for algorithm in ALGORITHMS[1:]:
         try:
             plugin.plan(conv.input_shape, conv.filter_shape, algorithm=algorithm, **conv.attributes)
         except ValueError:
