@@ -2,6 +2,7 @@
 // Bazel ends.
 #include "tf_ops/kernels/intra_op_executor.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -47,7 +48,7 @@ void RunChecked(IntraOpExecutor* executor, int64_t tasks) {
   std::vector<std::atomic<int>> busy(executor->workers());
   executor->Run(tasks, [&](int64_t task, int worker) {
     CHECK_LE(0, worker);
-    CHECK_LE(worker, executor->workers() - 1);
+    CHECK_LE(worker, std::min<int64_t>(tasks, executor->workers()) - 1);
     CHECK_EQ(busy[worker].fetch_add(1), 0);
     runs[task].fetch_add(1);
     std::this_thread::yield();

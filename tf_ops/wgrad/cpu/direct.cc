@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
+#include "tf_ops/wgrad/cpu/padding.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/tap_pixels.h"
 
@@ -279,6 +280,10 @@ bool IsPointwise(const Problem& p) {
 }
 
 }  // namespace
+
+bool MultipliesPairs(const Problem& p, const Isa& isa) {
+  return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() && 2 * PixelTaps(p) > AllPixelTaps(p);
+}
 
 void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const bool same_type = SumsInItsType(p.dtype);

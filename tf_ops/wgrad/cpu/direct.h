@@ -6,6 +6,10 @@
 
 namespace wgrad {
 
+// Whether bfloat16 is multiplied in pairs of pixels: twice the multiply-adds a cycle, but zeros for the pixels that a
+// tap sees in the padding.
+bool MultipliesPairs(const Problem& problem, const Isa& isa);
+
 // Fills plan->direct, the tasks and the workspace sizes. bf16_pairs needs isa.has_bf16_pairs() and bfloat16.
 void PlanDirect(const Problem& problem, const Isa& isa, bool bf16_pairs, Plan* plan);
 

@@ -7,7 +7,8 @@
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
-#include "tf_ops/wgrad/cpu/ranges.h"
+#include "tf_ops/wgrad/cpu/estimate.h"
+#include "tf_ops/wgrad/cpu/padding.h"
 #include "tf_ops/wgrad/cpu/strip.h"
 #include "tf_ops/wgrad/cpu/strip_direct.h"
 #include "tf_ops/wgrad/cpu/thin_groups.h"
@@ -29,7 +30,7 @@ const char* WhyUnplannable(const Problem& p) {
   if (std::max({InputElements(p), OutputElements(p), FilterElements(p)}) > kMaxElements) {
     return "no memory holds tensors so large";
   }
-  // PairsInside counts as long as that: 30 ms.
+  // PixelTaps counts as long as that: 30 ms.
   constexpr int64_t kMaxRun = 1 << 22;
   if (std::min(p.filter_height, p.out_height) > kMaxRun || std::min(p.filter_width, p.out_width) > kMaxRun) {
     return "so many taps meet so many pixels that nobody could wait for it";
@@ -41,43 +42,6 @@ constexpr const char* kReachesTooFar = "the stride or the dilated filter reaches
 
 constexpr const char* kMostInPadding = "almost all taps fall into the padding";
 
-// Pairs of an output pixel and a tap that lies inside X, along one dimension: tap by tap or pixel by pixel, whichever
-// are fewer.
-int64_t PairsInside(int64_t taps, int64_t dilation, int64_t outputs, int64_t stride, int64_t pad, int64_t size) {
-  if (taps > outputs) {
-    std::swap(taps, outputs);
-    std::swap(dilation, stride);
-  }
-  int64_t pairs = 0;
-  for (int64_t tap = 0; tap < taps; ++tap) {
-    const Range seen = OutputsInside(tap * dilation - pad, stride, size, outputs);
-    pairs += seen.end - seen.begin;
-  }
-  return pairs;
-}
-
-// The same for one image, as a double, because it may not fit into 64 bits.
-double PixelTaps(const Problem& p) {
-  const double rows =
-      PairsInside(p.filter_height, p.dilation_height, p.out_height, p.stride_height, p.pad_top, p.in_height);
-  return rows * PairsInside(p.filter_width, p.dilation_width, p.out_width, p.stride_width, p.pad_left, p.in_width);
-}
-
-// PixelTaps if none fell into the padding.
-double AllPixelTaps(const Problem& p) {
-  return static_cast<double>(p.filter_height * p.filter_width) * static_cast<double>(p.out_height * p.out_width);
-}
-
-bool MostTapsInPadding(const Problem& p) { return PixelTaps(p) < 0.1 * AllPixelTaps(p); }
-
-bool ManyTapsInPadding(const Problem& p) { return PixelTaps(p) < 0.8 * AllPixelTaps(p); }
-
-// Whether bfloat16 is multiplied in pairs of pixels: twice the multiply-adds a cycle, but zeros for the pixels that a
-// tap sees in the padding.
-bool MultipliesPairs(const Problem& p, const Isa& isa) {
-  return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() && 2 * PixelTaps(p) > AllPixelTaps(p);
-}
-
 // Why the direct algorithm had better not let X and dY change places, or null.
 const char* WhyNotExchange(const Problem& p, const Isa& isa) {
   if (p.groups > 1) return "the problem has groups";
@@ -88,95 +52,6 @@ const char* WhyNotExchange(const Problem& p, const Isa& isa) {
   const Problem exchanged = Exchanged(p);
   if (exchanged.pad_top < 0 || exchanged.pad_left < 0) return "some pixels see nothing but padding";
   return ManyTapsInPadding(exchanged) ? "too many pixels of X see no tap" : nullptr;
-}
-
-// Vectors to pack of each pixel, where one that is not full takes three times as long.
-int64_t PackedVectors(int64_t channels, int64_t lanes) {
-  return CeilDiv(channels, lanes) + (channels % lanes == 0 ? 0 : 2);
-}
-
-// The estimates are in cycles of a processor with two multiply-adds of vectors a cycle. For groups they were fitted to
-// 499 measured problems, of 2 to 64 groups of 1 to 128 channels and 1 to 128 filters. What they choose takes 1 % longer
-// in the mean than the fastest of the three algorithms; 12 problems lose more than 20 %, the worst 74 %.
-double GroupedDirectCycles(const Problem& p, const Isa& isa) {
-  constexpr double kMultiply = 0.7, kPackInput = 0.6, kPackOutput = 7.5;
-  constexpr double kFewVectors = 8;  // sums of fewer wait for one another
-  const int64_t lanes = Lanes(p.dtype, isa), filters = p.out_channels / p.groups;
-  const double pixel_taps = PixelTaps(p);
-  // A row of the filter at a time.
-  const double run_columns = FusesColumns(p) ? static_cast<double>(p.filter_width) : 1;
-  const double run_vectors = run_columns * static_cast<double>(p.filter_channels * CeilDiv(filters, lanes));
-  const double products = std::max(kFewVectors, run_vectors) / run_columns / (MultipliesPairs(p, isa) ? 2 : 1);
-  const double input_pixels =
-      FusesColumns(p) ? static_cast<double>(p.filter_height * p.in_height * p.in_width) : pixel_taps;
-  const double output_pixels = static_cast<double>(p.out_height * p.out_width);
-  const double group = kMultiply * pixel_taps * products +
-                       kPackInput * input_pixels * static_cast<double>(PackedVectors(p.filter_channels, lanes)) +
-                       kPackOutput * output_pixels * static_cast<double>(PackedVectors(filters, lanes));
-  return static_cast<double>(p.batch * p.groups) * group;
-}
-
-// Whether what copies a few groups at a time waits for memory: runs of about 128 bytes of pixels at least four times as
-// large, of tensors that the caches do not hold.
-bool GroupsWaitForMemory(const Problem& p) {
-  constexpr int64_t kLargePixel = 512, kCacheBytes = 4 << 20;
-  const int64_t element_size = ElementSize(p.dtype);
-  return p.in_channels * element_size >= kLargePixel &&
-         (InputElements(p) + OutputElements(p)) * element_size > kCacheBytes;
-}
-
-double ThinGroupsCycles(const Problem& p, const Isa& isa) {
-  const bool waits = GroupsWaitForMemory(p);
-  const double spread = waits ? 6.5 : 4.5, pack_output = waits ? 14 : 9.5;
-  constexpr double kGather = 9.5, kMultiply = 0.65;
-  constexpr double kFarPixels = 0.035;  // for each channel that lies between two pixels
-  const int64_t lanes = Lanes(p.dtype, isa), filters = p.out_channels / p.groups;
-  // Whether the channels of X that a vector of dY meets lie further apart than a vector is wide.
-  const bool gathers = (lanes - 1) / filters * p.filter_channels >= lanes;
-  const double channels = static_cast<double>(p.filter_channels);
-  const double vector = static_cast<double>(p.in_height * p.in_width) * channels * (gathers ? kGather : spread) +
-                        static_cast<double>(p.out_height * p.out_width) * pack_output +
-                        PixelTaps(p) * channels * (kMultiply + kFarPixels * channels);
-  return static_cast<double>(p.batch * CeilDiv(p.out_channels, lanes)) * vector;
-}
-
-// Without groups, this and WinogradCycles meet the ratio of the two times within 15 % in the mean for 30 problems, from
-// 3 to 512 channels and from 3 x 3 to 224 x 224 pixels, dilated and strided too; the two that they decide wrongly lose
-// 9 % and 13 %.
-double DirectCycles(const Problem& p, const Isa& isa) {
-  if (p.groups > 1) return std::min(GroupedDirectCycles(p, isa), ThinGroupsCycles(p, isa));
-  const double rate = MultipliesPairs(p, isa) ? 3.2 : 1.6;  // multiply-adds a cycle
-  const int64_t lanes = Lanes(p.dtype, isa);
-  const int64_t products = WhyNotExchange(p, isa) == nullptr ? p.out_channels * CeilDiv(p.in_channels, lanes)
-                                                             : p.in_channels * CeilDiv(p.out_channels, lanes);
-  return static_cast<double>(p.batch) * PixelTaps(p) * static_cast<double>(products) / rate;
-}
-
-// Cycles to transform a vector of a tile of X or of dY, for each product. Shared transforms do not stay in the
-// second-level cache.
-double TransformCycles(const Problem& p, const WinogradPlan& plan) {
-  if (p.groups > 1) return GroupsWaitForMemory(p) ? 12 : 8;
-  const double cycles = plan.shared_transforms ? 20 : 7;
-  return p.stride_height == 1 ? cycles : 0.6 * cycles;  // half of the pixels are copied
-}
-
-double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
-  // A tile of sums takes as long to load and to store as 8 tiles of pixels to multiply.
-  constexpr double kRate = 1.7, kRunCost = 8;
-  constexpr double kSumCycles = 5;  // to turn a vector of sums into taps, for each product
-  const int64_t lanes = Lanes(p.dtype, isa);
-  // A vector that is not full goes through memory and takes twice as long.
-  const int64_t row_vectors = CeilDiv(plan.rows, lanes) + (plan.rows % lanes == 0 ? 0 : 1);
-  const int64_t column_vectors = CeilDiv(plan.columns, lanes);
-  const double sums = static_cast<double>(plan.rows * column_vectors);
-  const double products = static_cast<double>(plan.tiling.products());
-  // How many tiles of a chunk have a point, in the mean.
-  const double chunk_tiles = products / static_cast<double>(plan.tiling.points() * plan.chunks);
-  const double run = std::min(chunk_tiles, static_cast<double>(kMaxWinogradRun));
-  const double rate = kRate / (1 + kRunCost / run);
-  const double tile = TransformCycles(p, plan) * static_cast<double>(row_vectors + column_vectors) + sums / rate;
-  const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
-  return plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * kSumCycles * sums);
 }
 
 constexpr const char* kWinogradReasons[kMaxWinogradStride] = {
@@ -192,8 +67,11 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   if (MostTapsInPadding(p)) return kMostInPadding;
   PlanWinograd(p, isa, plan);
   plan->reason = kWinogradReasons[p.stride_height - 1];
-  if (!forced && WinogradCycles(p, isa, plan->winograd) >= DirectCycles(p, isa))
+  const double others = p.groups > 1 ? std::min(GroupedDirectCycles(p, isa), ThinGroupsCycles(p, isa))
+                                     : DirectCycles(p, isa, WhyNotExchange(p, isa) == nullptr);
+  if (!forced && WinogradCycles(p, isa, plan->winograd) >= others) {
     return "for so few pixels or channels the transforms cost more than they save";
+  }
   return nullptr;
 }
 
