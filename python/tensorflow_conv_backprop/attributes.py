@@ -121,7 +121,7 @@ def integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
 
 def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
     """One, two or four integers, as four in the order of `data_format`."""
-    values = integers(name, value if np.iterable(value) else [value])
+    values = integers(name, list(value) if np.iterable(value) else [value])
     if len(values) not in (1, 2, 4):
         raise ValueError(f"{name} must be 1, 2 or 4 integers, got {value!r}")
     if not all(1 <= size < 2**31 for size in values):
