@@ -81,8 +81,10 @@ def cells(op: str, with_plugin: bool, onednn: str) -> Iterator[str]:
     """The column's cells, measured in a process of its own."""
     command = [sys.executable, __file__, op, *(["plugin"] if with_plugin else [])]
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False).stdout
-    working = [json.loads(line) for line in output.splitlines()]
+    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if process.returncode > 0:  # below zero it is the signal that ended it
+        process.check_returncode()
+    working = [json.loads(line) for line in process.stdout.splitlines()]
     for row in ROWS:
         dtypes = [dtype for dtype in DTYPES if [row, dtype] in working]
         yield "all" if dtypes == list(DTYPES) else ", ".join(dtypes) or "none"

@@ -17,7 +17,6 @@ from tensorflow.python.util import _pywrap_util_port
 
 from tensorflow_conv_backprop.attributes import ConvAttributes
 from tensorflow_conv_backprop.differentiation import with_gradients
-from tensorflow_conv_backprop.ops import conv2d_backprop_filter_v2
 
 
 def convolution(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
@@ -52,7 +51,7 @@ def filter_gradient(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvA
     """The derivative of T with respect to w; of `w` only the shape matters."""
     # A process without the plugin quotes the name when it complains that the op has no kernel.
     name = "tensorflow_conv_backprop/filter_gradient"
-    return conv2d_backprop_filter_v2(x, w, dy, **attributes.as_arguments(), name=name)
+    return tf.raw_ops.Conv2DBackpropFilterV2(input=x, filter=w, out_backprop=dy, **attributes.as_arguments(), name=name)
 
 
 def _stock_input_gradient_runs(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> bool:

@@ -16,16 +16,17 @@ from tensorflow.python.eager import record
 Gradients = Callable[[Sequence[tf.Tensor], tf.Tensor], list[tf.Tensor | None]]
 
 # A graph of another process must not find its gradients' names here, where they would mean other gradients.
-_process = uuid.uuid4().hex
+_process: str
 _numbers = itertools.count()
 
 
-def _rename_process() -> None:
+def _name_process() -> None:
     global _process
     _process = uuid.uuid4().hex
 
 
-os.register_at_fork(after_in_child=_rename_process)
+_name_process()
+os.register_at_fork(after_in_child=_name_process)
 
 
 def with_gradients(y: Callable[[], tf.Tensor], inputs: list[tf.Tensor], gradients: Gradients) -> tf.Tensor:

@@ -54,6 +54,12 @@ const char* WhyNotExchange(const Problem& p, const Isa& isa) {
   return ManyTapsInPadding(exchanged) ? "too many pixels of X see no tap" : nullptr;
 }
 
+// Of what runs where Winograd declines.
+double OtherCycles(const Problem& p, const Isa& isa) {
+  if (p.groups > 1) return std::min(GroupedDirectCycles(p, isa), ThinGroupsCycles(p, isa));
+  return DirectCycles(p, isa, WhyNotExchange(p, isa) == nullptr);
+}
+
 constexpr const char* kWinogradReasons[kMaxWinogradStride] = {
     "3 x 3 taps of stride 1 from 36 products for 16 pixels instead of 144, or 25 for 9 instead of 81",
     "3 x 3 taps of stride 2 from 81 products for 16 pixels instead of 144, or 49 for 9 instead of 81",
@@ -67,9 +73,7 @@ const char* Winograd(const Problem& p, const Isa& isa, bool forced, Plan* plan) 
   if (MostTapsInPadding(p)) return kMostInPadding;
   PlanWinograd(p, isa, plan);
   plan->reason = kWinogradReasons[p.stride_height - 1];
-  const double others = p.groups > 1 ? std::min(GroupedDirectCycles(p, isa), ThinGroupsCycles(p, isa))
-                                     : DirectCycles(p, isa, WhyNotExchange(p, isa) == nullptr);
-  if (!forced && WinogradCycles(p, isa, plan->winograd) >= others) {
+  if (!forced && WinogradCycles(p, isa, plan->winograd) >= OtherCycles(p, isa)) {
     return "for so few pixels or channels the transforms cost more than they save";
   }
   return nullptr;
