@@ -1,5 +1,6 @@
 """What depends on the TensorFlow that is installed: the libraries, and the metadata about it. The rest: pyproject.toml."""
 
+import contextlib
 import os
 import pathlib
 import runpy
@@ -20,22 +21,27 @@ STATED = runpy.run_path(str(ROOT / "version.bzl"))
 BUILT = os.environ.get("CONV_BACKPROP_BUILT")
 
 
-def tensorflow_minor() -> str:
-    """Of the TensorFlow that is installed: it need not be imported, which takes seconds, to refuse it."""
-    minors = STATED["TENSORFLOW_MINORS"]
+def installed_tensorflow() -> str:
+    """Its version. TensorFlow need not be imported, which takes seconds, to be refused."""
     for distribution in ("tensorflow", "tensorflow-cpu"):
-        try:
-            version = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-        minor = ".".join(version.split(".")[:2])
-        if minor not in minors:
-            sys.exit(f"TensorFlow {version} is installed; tensorflow-conv-backprop builds against {', '.join(minors)}.")
-        return minor
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
     sys.exit(
-        "tensorflow-conv-backprop builds against the TensorFlow that is installed, and this environment has none. "
-        f"Install one of {', '.join(minors)} first, and 'setuptools>=77', and run pip with --no-build-isolation."
+        "tensorflow-conv-backprop builds against the TensorFlow that is installed, and this environment has none. Install "
+        f"one of {', '.join(STATED['TENSORFLOW_MINORS'])} first, and 'setuptools>=77', and run pip with "
+        "--no-build-isolation."
     )
+
+
+def tensorflow_minor() -> str:
+    """Of the TensorFlow that the libraries are built for."""
+    built_for = runpy.run_path(str(pathlib.Path(BUILT, "_build_info.py")))["TENSORFLOW_VERSION"] if BUILT else None
+    version = built_for or installed_tensorflow()
+    minor = ".".join(version.split(".")[:2])
+    if minor not in STATED["TENSORFLOW_MINORS"]:
+        minors = ", ".join(STATED["TENSORFLOW_MINORS"])
+        sys.exit(f"TensorFlow {version} is installed; tensorflow-conv-backprop builds against {minors}.")
+    return minor
 
 
 def run(*command: str) -> str:

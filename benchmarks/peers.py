@@ -62,14 +62,14 @@ def plugin(problem: Problem) -> Implementation:
 
 
 def tensorflow_onednn(problem: Problem) -> Implementation:
-    """TensorFlow's default on processors with AVX-512, and with TF_ENABLE_ONEDNN_OPTS=1 on others."""
+    """TensorFlow's default on processors with VNNI or AMX, and with TF_ENABLE_ONEDNN_OPTS=1 on others."""
     if not any(kernel.startswith("_Mkl") for kernel in _kernels(problem, _v1_op(problem, explicit=False))):
         raise Unsupported("TensorFlow does not use oneDNN for this type on this processor")
     return _tensorflow_implementation(problem, _v1_op(problem, explicit=False))
 
 
 def tensorflow_eigen(problem: Problem) -> Implementation:
-    """TensorFlow's default on processors without AVX-512.
+    """TensorFlow's default on processors without VNNI and AMX.
 
     With oneDNN on, TensorFlow keeps its Eigen kernel for explicit paddings alone, so that is how it is reached here.
     """

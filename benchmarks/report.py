@@ -51,7 +51,7 @@ it.
 _TRAINING_METHOD = """\
 Each row is two trainings of one Keras model in one process, from the same weights and with the same batches, a step of
 the one right after a step of the other: TensorFlow alone, and with `patch_tensorflow()`. *Kernels* are what both run:
-TensorFlow's with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`, the default on processors with AVX-512), with Eigen
+TensorFlow's with oneDNN (`TF_ENABLE_ONEDNN_OPTS=1`, the default on processors with VNNI or AMX), with Eigen
 (`TF_ENABLE_ONEDNN_OPTS=0`, the default on others), in steps compiled by `tf.function`; or what XLA makes of the whole
 step. The patch changes the filter gradients alone, so that the rest of a step bounds what it can gain: with Eigen most of
 it are the input gradients, which stay TensorFlow's. In bfloat16 TensorFlow uses oneDNN for a filter gradient on
@@ -175,9 +175,13 @@ def _brief(results: Results) -> Iterator[str]:
     rows = []
     for parts in grouped:
         title, dtype, *_ = _configuration_cells(parts[0])
+        # What was left out of one column must not differ from another's.
+        names = set.intersection(*({layer.name for layer in part.layers} for part in parts))
         if any(part.left_out for part in parts):
-            title += f" ({_count(min(parts, key=lambda part: len(part.layers)))} layers)"
-        ratios = [[layer.ratio for layer in part.layers if layer.ratio is not None] for part in parts]
+            title += f" ({len(names)} of {len(parts[0].layers) + len(parts[0].left_out)} layers)"
+        ratios = [
+            [layer.ratio for layer in part.layers if layer.name in names and layer.ratio is not None] for part in parts
+        ]
         rows.append([title, dtype, *(_times(x) for of in ratios for x in (geometric_mean(of), min(of, default=None)))])
     yield from _table(header, rows)
 

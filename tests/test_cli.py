@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_conv_backprop as plugin
 from reference import Convolution
-from tensorflow_conv_backprop import cli
+from tensorflow_conv_backprop import _build_info, cli
 from tensorflow_conv_backprop.attributes import ConvAttributes
 from tensorflow_conv_backprop.cli import check, models
 from tensorflow_conv_backprop.cli.problem import Problem
@@ -26,10 +26,11 @@ SMALL = ["1,6,6,4", "3,3,4,8"]
 def test_as_a_process() -> None:
     command = [sys.executable, "-m", "tensorflow_conv_backprop", "info"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd="/")
-    values = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines())
+    values = {line[:24].strip(): line[24:].strip() for line in ran.stdout.splitlines()}
     assert values["library"].strip() == plugin.library_path()
     assert values["TensorFlow"].startswith(tf.version.VERSION)
     assert "CPU" in values["kernels"]
+    assert values["XLA on CPU"] in ("calls the engine", "its own convolution")
     assert values["algorithm"].strip() == "auto"
 
 
@@ -58,6 +59,18 @@ def test_info_knows_what_is_patched(capsys: pytest.CaptureFixture[str]) -> None:
     with plugin.patched_tensorflow():
         assert patched() == "Conv2D, Conv2DBackpropInput"
     assert patched() == "nothing in this process"
+
+
+def test_a_gpu_without_kernels_is_not_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: ["/physical_device:GPU:0"])
+    monkeypatch.setattr(_build_info, "CUDA_VERSION", None)
+    monkeypatch.setattr(check, "_PROBLEMS", check._PROBLEMS[:1])
+    assert cli.main(["check"]) == 0
+    printed = capsys.readouterr().out
+    assert "the GPU was not checked: this build has no kernels for it" in printed
+    assert "GPU auto" not in " ".join(printed.split())
 
 
 @pytest.mark.parametrize("problem", check._PROBLEMS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 import tensorflow_conv_backprop as plugin
 from programs import run_bare_program
 from tensorflow.python.framework import ops
+from tensorflow_conv_backprop import _build_info, adjoints
 
 PATCHED_OPS = ("Conv2D", "Conv2DBackpropInput")
 
@@ -348,6 +350,27 @@ def test_device_of_a_traced_function(monkeypatch: pytest.MonkeyPatch) -> None:
     with plugin.patched_tensorflow(), tf.device("/CPU:0"):
         dx, _ = tf.function(lambda x, w: gradients(lambda x, w: tf.nn.conv2d(x, w, 1, "SAME"), x, w))(x, w)
     assert dx.shape == x.shape
+
+
+def test_device_of_an_op(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tf.device's, whatever device its input is on."""
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda *_: ["/physical_device:GPU:0"])
+    on_cpu, on_gpu = (types.SimpleNamespace(device=f"/device:{name}:0") for name in ("CPU", "GPU"))
+    assert adjoints._on_cpu(on_cpu)
+    assert not adjoints._on_cpu(on_gpu)
+    with tf.device("/CPU:0"):
+        assert adjoints._on_cpu(on_gpu)
+    with tf.device("/GPU:0"):
+        assert not adjoints._on_cpu(on_cpu)
+
+
+def test_warns_of_a_gpu_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: ["/physical_device:GPU:0"])
+    monkeypatch.setattr(_build_info, "CUDA_VERSION", "13.0")
+    plugin.patch_tensorflow()  # a warning would be an error
+    monkeypatch.setattr(_build_info, "CUDA_VERSION", None)
+    with pytest.warns(RuntimeWarning, match="has no kernels for GPUs"):
+        plugin.patch_tensorflow()
 
 
 def test_dilation_that_takes_every_tap_out_of_the_image() -> None:

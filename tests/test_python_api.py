@@ -210,6 +210,14 @@ def test_plan_rejects_what_is_no_integers(change, message: str) -> None:
         plugin.plan(**{**arguments, **change})
 
 
+@pytest.mark.parametrize("name", ["strides", "explicit_paddings", "dilations"])
+def test_rejects_integers_of_more_than_64_bits(name: str) -> None:
+    x = tf.zeros([1, 2, 2, 1])
+    arguments = {"strides": [1, 1, 1, 1], "padding": "VALID"} | {name: [1, 2**63, 1, 1]}
+    with pytest.raises(ValueError, match=rf"{name} must be 64-bit integers, got \[1, 9223372036854775808, 1, 1\]"):
+        plugin.conv2d_backprop_filter_v2(x, tf.zeros([1, 1, 1, 1]), x, **arguments)
+
+
 def test_plan_takes_arrays() -> None:
     shapes = np.array([2, 9, 9, 3]), np.array([3, 3, 3, 4])
     pads = np.array([0, 0, 1, 2, 0, 3, 0, 0])

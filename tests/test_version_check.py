@@ -27,6 +27,15 @@ def test_other_minor_version(built_for: str, running: str) -> None:
         library.check_tensorflow_version(built_for, running)
 
 
+def test_other_build_of_the_same_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacks_a_symbol(_: str) -> None:
+        raise tf.errors.NotFoundError(None, None, "_conv_backprop_ops.so: undefined symbol: _ZN4absl")
+
+    monkeypatch.setattr(tf, "load_op_library", lacks_a_symbol)
+    with pytest.raises(ImportError, match=r"lacks what it needs: build it from source.*undefined symbol: _ZN4absl"):
+        library.load()
+
+
 def imported(package: pathlib.Path) -> subprocess.CompletedProcess[str]:
     program = f"import sys; sys.path.insert(0, {str(package.parent)!r}); import tensorflow_conv_backprop"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)

@@ -6,6 +6,9 @@
 #   BAZEL       the Bazel to use
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# One at a time: `make -j` runs this for each target.
+exec 9<tools/setup.sh
+flock 9
 
 readonly BAZELISK_VERSION=1.28.1
 readonly TENSORFLOW_VERSION=2.21.0
@@ -66,6 +69,11 @@ make_venv() {
 
 install_python_packages() {
   say "installing $tensorflow and the test tools into .venv"
+  # Both have the same files, which neither removes when the other one is installed over it.
+  local package
+  for package in tensorflow tensorflow-cpu; do
+    [[ ${tensorflow%%[^a-z-]*} == "$package" ]] || .venv/bin/python -m pip uninstall --quiet --yes "$package" 2>/dev/null
+  done
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "$tensorflow" -r tools/requirements.txt
   # The package is imported from python/, so that edits take effect at once.
   echo "$PWD/python" >"$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/in_tree.pth"
@@ -96,7 +104,8 @@ python=$(choose_python)
 tensorflow=${TENSORFLOW:-$(default_tensorflow)}
 
 stamp=.venv/.setup
-key="$(python_version "$python") $tensorflow ${BAZEL:-} $PWD $(cat tools/setup.sh tools/requirements.txt | sha256sum)"
+compiler=$(g++ -dumpversion)
+key="$(python_version "$python") $tensorflow ${BAZEL:-} $compiler $PWD $(cat tools/setup.sh tools/requirements.txt | sha256sum)"
 if [[ -x .venv/bin/bazel && -f $stamp && $(<"$stamp") == "$key" ]]; then exit; fi
 
 make_venv
@@ -105,7 +114,9 @@ bazel=$(choose_bazel)
 say "using Bazel at $bazel"
 ln -sf "$bazel" .venv/bin/bazel
 cat >.bazelrc.local <<END
-build --repo_env=PYTHON_BIN_PATH=$PWD/.venv/bin/python
+build "--repo_env=PYTHON_BIN_PATH=$PWD/.venv/bin/python"
 build --repo_env=TENSORFLOW=$tensorflow
 END
+# Warnings are errors with the compiler that the code is tested with; others may warn of more.
+[[ $compiler == 12* ]] || echo "build --copt=-Wno-error" >>.bazelrc.local
 echo "$key" >"$stamp"

@@ -57,8 +57,8 @@ def filter_gradient(x: tf.Tensor, w: tf.Tensor, dy: tf.Tensor, attributes: ConvA
 def _stock_input_gradient_runs(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> bool:
     """Whether TensorFlow has a kernel for the input gradient of this convolution on the device of `x`.
 
-    On CPU that is NHWC without dilations and groups. oneDNN, which TensorFlow uses by default on processors with
-    AVX-512 only, adds the rest for float32 unless the padding is explicit (measured on 2.21).
+    On CPU that is NHWC without dilations and groups. oneDNN, which TensorFlow uses by default on processors with VNNI
+    or AMX only, adds the rest for float32 unless the padding is explicit (measured on 2.21).
     """
     if not _on_cpu(x):
         return True
@@ -72,8 +72,9 @@ def _stock_input_gradient_runs(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttri
 def _on_cpu(x: tf.Tensor) -> bool:
     if not tf.config.get_visible_devices("GPU"):
         return True
-    # A tensor of a graph has no device until the graph is placed: then it will be placed on the GPU, but for tf.device.
-    device = x.device or context.context().device_name or ""
+    # tf.device decides where an op runs, whatever device its inputs are on. A tensor of a graph has none until the graph
+    # is placed: then it will be placed on the GPU.
+    device = context.context().device_name or x.device or ""
     return bool(tf.DeviceSpec.from_string(device).device_type == "CPU")
 
 

@@ -8,7 +8,7 @@ ALGORITHMS = ("auto", "direct", "winograd", "depthwise", "reference")
 
 
 def set_algorithm(name: str) -> None:
-    """Chooses the algorithm of every later filter gradient of this process.
+    """Chooses the algorithm of every later filter gradient of this process, but for those that XLA itself computes.
 
     The environment variable TF_CONV_BACKPROP_ALGORITHM makes the same choice before the program starts.
 

@@ -119,6 +119,19 @@ def integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
         raise TypeError(f"{name} must be a sequence of integers, got {values!r}") from None
 
 
+def int64s(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    """As `integers`.
+
+    Raises:
+        TypeError: If they are no sequence of integers.
+        ValueError: If one of them does not fit into 64 bits.
+    """
+    found = integers(name, values)
+    if not all(-(2**63) <= value < 2**63 for value in found):
+        raise ValueError(f"{name} must be 64-bit integers, got {list(found)}")
+    return found
+
+
 def _per_dimension(name: str, value: int | Sequence[int], data_format: str) -> tuple[int, ...]:
     """One, two or four integers, as four in the order of `data_format`."""
     values = integers(name, list(value) if np.iterable(value) else [value])

@@ -47,6 +47,18 @@ class Request(ctypes.Structure):
     ]
 
 
+def lacks_gpu_kernels() -> bool:
+    """Whether TensorFlow sees a GPU, and this build has no kernels for any: filter gradients run on the CPU then."""
+    return _build_info.CUDA_VERSION is None and bool(tf.config.list_physical_devices("GPU"))
+
+
+def xla_on_cpu() -> str:
+    """What XLA makes of the op there."""
+    if not _XLA_LIBRARY.exists():
+        return "none"
+    return "calls the engine" if hasattr(functions(), "wgrad_xla_call") else "its own convolution"
+
+
 def library_path() -> str:
     """Path of the library with the op's kernels, for `tf.load_op_library` in programs that do without this package."""
     return str(_LIBRARY)
@@ -56,10 +68,17 @@ def load() -> None:
     """Loads the libraries: from here on `tf.conv2d_backprop_filter_v2` and the raw op have kernels, also in XLA.
 
     Raises:
-        ImportError: If the library was built for another minor version of TensorFlow.
+        ImportError: If the library was built for another minor version of TensorFlow, or for another build of this one.
     """
     check_tensorflow_version(built_for=_build_info.TENSORFLOW_VERSION, running=tf.version.VERSION)
-    tf.load_op_library(library_path())
+    try:
+        tf.load_op_library(library_path())
+    except tf.errors.NotFoundError as error:
+        raise ImportError(
+            f"tensorflow-conv-backprop {_build_info.VERSION} was built for TensorFlow {_build_info.TENSORFLOW_VERSION}, and "
+            f"the TensorFlow {tf.version.VERSION} that is running lacks what it needs: build it from source where this one "
+            f"is installed. {error.message}"
+        ) from error
     if _XLA_LIBRARY.exists():
         _load_xla_library()
 

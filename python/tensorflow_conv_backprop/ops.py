@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tensorflow_conv_backprop.attributes import integers
+from tensorflow_conv_backprop.attributes import int64s
 
 
 @tf.__internal__.dispatch.add_dispatch_support
@@ -72,20 +72,22 @@ def conv2d_backprop_filter_v2(
             other: the message names the dimension or the attribute and its value. Also if the algorithm of
             `set_algorithm` cannot do it.
         tf.errors.ResourceExhaustedError: If there is no memory for the result or the workspace.
-        tf.errors.UnimplementedError: If this build has no code for the GPU.
+        tf.errors.UnimplementedError: If this build has kernels for GPUs, and none that this one can run. Where it has
+            none at all, TensorFlow places the op on the CPU.
         TypeError, ValueError: While a graph is built, in place of InvalidArgumentError for what TensorFlow itself finds:
             tensors of different or other types, names that there are not, shapes that are not of rank 4.
         TypeError: If strides, explicit_paddings or dilations are no sequence of integers.
+        ValueError: If one of their integers does not fit into 64 bits.
     """
     return tf.raw_ops.Conv2DBackpropFilterV2(
         input=input,
         filter=filter,
         out_backprop=out_backprop,
-        strides=list(integers("strides", strides)),
+        strides=list(int64s("strides", strides)),
         padding=padding,
         use_cudnn_on_gpu=use_cudnn_on_gpu,
-        explicit_paddings=list(integers("explicit_paddings", explicit_paddings)),
+        explicit_paddings=list(int64s("explicit_paddings", explicit_paddings)),
         data_format=data_format,
-        dilations=list(integers("dilations", dilations)),
+        dilations=list(int64s("dilations", dilations)),
         name=name,
     )

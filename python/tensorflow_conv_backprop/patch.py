@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework import ops as tf_ops
 
-from tensorflow_conv_backprop import adjoints
+from tensorflow_conv_backprop import adjoints, library
 from tensorflow_conv_backprop.attributes import ConvAttributes
 from tensorflow_conv_backprop.gradients import gradient_for_output, is_unneeded, with_shape_of
 
@@ -55,7 +56,8 @@ def patch_tensorflow() -> None:
     which are convolutions of images of one row. The gradient for the input stays TensorFlow's wherever
     TensorFlow has a kernel for it. Where it has none (on most CPUs: dilations and groups) it is composed of convolutions
     that do run, so that models train whose forward pass TensorFlow can run. What it cannot, such as NCHW on most CPUs,
-    `conv2d` can.
+    `conv2d` can. What XLA compiles (Keras's `fit` by default) uses `Conv2DBackpropFilterV2` on CPU from TensorFlow 2.20
+    on; on GPUs, and before, XLA computes it by its own convolution.
 
     A gradient is looked up when it is built: functions that `tf.function` traced before, and graphs whose gradients were
     built before, keep what they have. The environment variable TF_CONV_BACKPROP_PATCH=1 patches when the package is
@@ -147,6 +149,12 @@ def _entries() -> dict[str, dict[str, Any]]:
 def _install() -> None:
     entries = _entries()
     _refuse_foreign(entries)
+    if library.lacks_gpu_kernels():
+        warnings.warn(
+            "this build of tensorflow-conv-backprop has no kernels for GPUs: patched filter gradients run on the CPU",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     for op, entry in entries.items():
         _originals.setdefault(op, entry["type"])
         entry["type"] = _PATCHES[op]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tensorflow_conv_backprop import library
 from tensorflow_conv_backprop.algorithm import encoded_algorithm
-from tensorflow_conv_backprop.attributes import integers
+from tensorflow_conv_backprop.attributes import int64s
 
 # Positions are the values of DataType, Layout and Padding in tf_ops/wgrad/problem.h.
 _DTYPES = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
@@ -89,7 +89,7 @@ def plan(
         ValueError: If the op would reject the configuration, or the algorithm cannot do it or is none.
         TypeError: If a shape or an attribute is no sequence of integers.
     """
-    pads = integers("explicit_paddings", explicit_paddings)
+    pads = int64s("explicit_paddings", explicit_paddings)
     request = library.Request(
         dtype=_position("dtype", tf.as_dtype(dtype), _DTYPES),
         layout=_position("data_format", data_format, _LAYOUTS),
@@ -122,9 +122,7 @@ def _position(name: str, value: Any, values: Sequence[Any]) -> int:
 
 
 def _integers(name: str, values: Sequence[int], length: int) -> tuple[int, ...]:
-    found = integers(name, values)
+    found = int64s(name, values)
     if len(found) != length:
         raise ValueError(f"{name} must have {length} elements, got {list(found)}")
-    if not all(-(2**63) <= value < 2**63 for value in found):
-        raise ValueError(f"{name} must be 64-bit integers, got {list(found)}")
     return found

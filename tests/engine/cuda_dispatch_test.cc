@@ -2,8 +2,10 @@
 // asked, and what happens where a candidate fails.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <thread>
@@ -57,10 +59,11 @@ struct Call {
 };
 
 // `most_bytes`: what the allocator gives at once.
-Call Compute(const Problem& p, const Settings& settings, const Tensors& tensors, int64_t most_bytes = INT64_MAX) {
+Call Compute(const Problem& p, const Settings& settings, const Tensors& tensors, int64_t most_bytes = INT64_MAX,
+             int64_t bytes_after_waiting = 0) {
   std::vector<std::vector<char>> memory;
-  const auto allocate = [&](int64_t bytes, bool) -> void* {
-    if (bytes > most_bytes) return nullptr;
+  const auto allocate = [&](int64_t bytes, bool may_wait) -> void* {
+    if (bytes > (may_wait ? std::max(most_bytes, bytes_after_waiting) : most_bytes)) return nullptr;
     memory.emplace_back(bytes + 256, '\xff');
     const auto address = reinterpret_cast<uintptr_t>(memory.back().data());
     return reinterpret_cast<void*>((address + 255) / 256 * 256);
@@ -177,6 +180,11 @@ void TestLongSumsAreNotForCudnn() {
   CHECK_TRUE(has_turns(DataType::kFloat64, true, 8192));
   CHECK_TRUE(!has_turns(DataType::kFloat64, true, 8193));
   CHECK_TRUE(has_turns(DataType::kFloat16, false, 8193));
+  // Leave to use tf32 is none to sum longer chains where the device has none.
+  host_device.device = {75, 40};
+  CHECK_TRUE(has_turns(DataType::kFloat32, true, 2047));
+  CHECK_TRUE(!has_turns(DataType::kFloat32, true, 2050));
+  host_device.device = {80, 108};
 }
 
 void TestAnotherCandidateRunsWhereMemoryIsShort() {
@@ -194,6 +202,84 @@ void TestAnotherCandidateRunsWhereMemoryIsShort() {
   p.batch = 3;
   const Call none = Compute(p, DefaultSettings(), tensors, 100);
   CHECK_TRUE(none.status.code() == Code::kResourceExhausted);
+}
+
+// The general kernel with a single slice, after all candidates.
+void TestTheLastResortNeedsLittleMemory() {
+  Problem p = Window(Make(4, 41, 40, 16, 1, 16, 3, 3), 1, 1, 1, 1, 1, 1);
+  p.layout = Layout::kNCHW;
+  const Tensors tensors = TensorsOf(p);
+  const int64_t slice_bytes = FilterElements(p) * static_cast<int64_t>(sizeof(float));
+  Settings settings = DefaultSettings();
+  settings.use_cudnn = false;
+  const Call call = Compute(p, settings, tensors, slice_bytes);
+  CHECK_EQ(call.status.message(), "");
+  CHECK_EQ(call.ran, "general");
+  CHECK_LE(RelativeError(call.result, Definition(p, tensors)), Tolerance(p.dtype));
+  CHECK_TRUE(Compute(p, settings, tensors, slice_bytes - 1).status.code() == Code::kResourceExhausted);
+  // Where bits must not depend on the memory that there is, the lack of it is an error.
+  settings.deterministic = true;
+  CHECK_TRUE(Compute(p, settings, tensors, slice_bytes).status.code() == Code::kResourceExhausted);
+  CHECK_EQ(Compute(p, settings, tensors).ran, "implicit_gemm");
+}
+
+// The try that may wait for memory is not for a candidate that cannot be launched.
+void TestTheTryThatWaitsIsForOneThatLacksMemory() {
+  Problem p = Window(Make(2, 42, 40, 16, 1, 16, 3, 3), 1, 1, 1, 1, 1, 1);
+  p.layout = Layout::kNCHW;
+  const Tensors tensors = TensorsOf(p);
+  Settings settings = DefaultSettings();
+  settings.use_cudnn = false;
+  host_device.broken = {MakePlans(p, host_device.device, Options())[0].instance};
+  CHECK_EQ(Compute(p, settings, tensors).status.message(), "");
+  const Call call = Compute(p, settings, tensors, 0, /*bytes_after_waiting=*/INT64_MAX);
+  host_device.broken.clear();
+  CHECK_EQ(call.status.message(), "");
+  CHECK_EQ(call.ran, "implicit_gemm");
+}
+
+void TestTheNextPlanRunsWhereTheFirstCannotBeLaunched() {
+  const Problem p = Window(Make(2, 14, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  const Tensors tensors = TensorsOf(p);
+  Settings deterministic = DefaultSettings();
+  deterministic.deterministic = true;
+  host_device.broken = {MakePlans(p, host_device.device, Options())[0].instance};
+  CHECK_EQ(Compute(p, deterministic, tensors).status.message(), "");
+  host_device.captured = true;  // before anything is known of the problem
+  CHECK_EQ(Compute(p, DefaultSettings(), tensors).status.message(), "");
+  host_device.captured = false;
+  host_device.broken.clear();
+}
+
+// A capture that something else has ended says nothing about the candidates.
+void TestAFailureUnderCaptureIsNotHeldAgainstACandidate() {
+  const Problem p = Window(Make(2, 13, 6, 16, 1, 24, 3, 3), 1, 1, 1, 1, 1, 1);
+  const Tensors tensors = TensorsOf(p);
+  Compute(p, DefaultSettings(), tensors);
+  host_device.captured = true;
+  for (size_t i = 0; i < std::size(kInstances); ++i) host_device.broken.insert(static_cast<InstanceId>(i));
+  CudnnAnswers(3000);
+  CHECK_TRUE(Compute(p, DefaultSettings(), tensors).status.code() == Code::kInternal);
+  CudnnAnswers(cudnn::kSuccess);
+  host_device.broken.clear();
+  host_device.captured = false;
+  std::map<std::string, int> ran;
+  for (int i = 0; i < 40; ++i) ++ran[Compute(p, DefaultSettings(), tensors).ran];
+  CHECK_LE(1, ran["cudnn"]);
+}
+
+// The last test, because from then on nothing new is measured.
+void TestSizesWithoutEndDoNotFillTheMemory() {
+  Settings settings = DefaultSettings();
+  settings.use_cudnn = false;
+  std::map<std::string, int> ran;
+  for (int64_t width = 1; width <= 4200; ++width) {
+    Problem p = Window(Make(1, 1, width, 1, 2, 1, 1, 1), 1, 1, 0, 0, 0, 0);
+    const Tensors tensors = TensorsOf(p);
+    ran.clear();
+    for (int i = 0; i < 2; ++i) ++ran[Compute(p, settings, tensors).ran];
+  }
+  CHECK_EQ(ran.size(), 1u);  // both candidates would have had their turns
 }
 
 void TestMemoryThatWasShortOnceIsNotHeldAgainstACandidate() {
@@ -323,12 +409,17 @@ int main(int argc, char** argv) {
   TestUnevenPaddingIsNotForCudnn();
   TestLongSumsAreNotForCudnn();
   TestAnotherCandidateRunsWhereMemoryIsShort();
+  TestTheLastResortNeedsLittleMemory();
+  TestTheTryThatWaitsIsForOneThatLacksMemory();
+  TestTheNextPlanRunsWhereTheFirstCannotBeLaunched();
   TestMemoryThatWasShortOnceIsNotHeldAgainstACandidate();
   TestMemoryThatCudnnLacksOnceIsNotHeldAgainstIt();
   TestWhyCudnnHasNoPlanIsSaidOnce();
   TestACapturedStreamDoesNotAskCudnn();
   TestACapturedStreamIsNotTimed();
+  TestAFailureUnderCaptureIsNotHeldAgainstACandidate();
   TestOneMethodAlone();
   TestSeveralThreadsAndDevices();
+  TestSizesWithoutEndDoNotFillTheMemory();
   return Failures();
 }

@@ -23,6 +23,10 @@ Status QueryDevice(Device* device, int* ordinal) {
 
 bool IsCaptured(Stream) { return host_device.captured; }
 
+Uncaptured::Uncaptured() : mode_(0) {}
+
+Uncaptured::~Uncaptured() = default;
+
 Stopwatch::Stopwatch(Stream) : start_(new Clock::time_point(Clock::now())), stop_(new Clock::time_point()) {}
 
 Stopwatch::~Stopwatch() {

@@ -123,6 +123,16 @@ void TestChoice() {
   CHECK_TRUE(PlanOf(Square(8, 112, 96, 96, 3, 2, 1, 1, 96)).depthwise.whole_rows);
   CHECK_TRUE(!PlanOf(Square(8, 7, 960, 960, 3, 1, 1, 1, 960)).depthwise.whole_rows);
   CHECK_TRUE(!PlanOf(Square(1, 28, 192, 192, 3, 1, 1, 1, 192)).depthwise.whole_rows);
+  // Rows are cut where a cache would not hold what a whole one sees, and those of signals.
+  CHECK_EQ(PlanOf(Square(2, 224, 96, 96, 3, 1, 1, 1, 96)).depthwise.strip_columns, 112);
+  CHECK_TRUE(PlanOf(Square(2, 224, 96, 96, 3, 1, 1, 1, 96)).depthwise.whole_rows);
+  CHECK_EQ(PlanOf(Square(8, 112, 96, 96, 3, 2, 1, 1, 96)).depthwise.strip_columns, 56);
+  CHECK_EQ(PlanOf(Square(8, 28, 1024, 1024, 3, 1, 1, 1, 1024)).depthwise.strip_columns, 28);
+  Problem signal = Square(1, 1, 32, 32, 1, 1, 1, 0, 32);
+  signal.filter_width = 3;
+  signal.in_width = signal.out_width = 60000;
+  signal.pad_left = 1;
+  CHECK_EQ(PlanOf(signal).depthwise.strip_columns, 320);
   // Windows whose lines stay in the first-level cache, unless that would cut a row too short.
   const auto window = [](const Problem& p) {
     const DepthwisePlan d = PlanOf(p).depthwise;

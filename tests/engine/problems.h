@@ -162,7 +162,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   row.filter_width = 7;
   row.pad_left = 3;
   problems.push_back(row);  // one row of taps: fused columns are a single tap, and yet not pointwise
-  // Rows of 1050 output pixels, which strips take in parts.
+  // Rows of 1050 output pixels, which are taken in parts.
   const auto add_long = [&problems](int64_t height, int64_t channels, int64_t filters, int64_t groups, int64_t taps,
                                     int64_t stride, int64_t dilation) {
     wgrad::Problem p = Square(2, height, channels, filters, 1, 1, 1, 0, groups);
@@ -184,6 +184,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   add_long(3, 34, 40, 2, 2, 3, 1);   // groups with ragged panels
   add_long(2, 6, 4, 2, 3, 1, 1);     // thin groups
   add_long(1, 9, 9, 3, 4, 3, 200);   // thin groups, far taps
+  add_long(1, 37, 37, 37, 3, 1, 1);  // depthwise, several windows to a part
+  add_long(3, 20, 20, 20, 5, 2, 1);  // depthwise of stride 2, several rows of taps
+  add_long(2, 17, 17, 17, 4, 1, 1);  // depthwise, runs
+  add_long(1, 9, 9, 9, 6, 3, 400);   // depthwise, taps that lie in several parts, the columns of the filter in shares
   return problems;
 }
 

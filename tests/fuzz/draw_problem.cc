@@ -74,7 +74,13 @@ Problem DrawProblem(Bytes* bytes) {
     attributes.explicit_paddings[h + 2] = width.pad_before;
     attributes.explicit_paddings[h + 3] = width.pad_after;
   }
-  const double most_flops = bytes->OneOf({1e4, 1e5, 1e5, 1e6, 1e6, 8e6});
+  double most_flops = bytes->OneOf({1e4, 1e5, 1e5, 1e6, 1e6, 8e6});
+  std::vector<int64_t*> sizes = {&height.beyond, &width.beyond, &groups, &group_channels, &group_filters};
+  if (bytes->Next() >= 240) {
+    width.beyond += 1100 * width.stride;  // rows that are taken in parts
+    sizes = {&height.beyond, &groups, &group_channels, &group_filters};
+    most_flops = 8e6;
+  }
   for (;;) {
     const auto input = Ordered(attributes.layout, batch, ImageSize(height, attributes.padding),
                                ImageSize(width, attributes.padding), groups * group_channels);
@@ -89,7 +95,7 @@ Problem DrawProblem(Bytes* bytes) {
       std::abort();
     }
     int64_t* largest = &batch;
-    for (int64_t* size : {&height.beyond, &width.beyond, &groups, &group_channels, &group_filters}) {
+    for (int64_t* size : sizes) {
       if (*size > *largest) largest = size;
     }
     if (DirectFlops(problem) <= most_flops || *largest == 1) return problem;

@@ -1,5 +1,6 @@
 // Any request for a plan is refused with a reason or gives a plan within the bounds, and the shape that
 // OutBackpropShape names is the only one that MakeProblem accepts.
+#include <algorithm>
 #include <iostream>
 #include <iterator>
 #include <string>
@@ -72,6 +73,20 @@ bool Fail(const Problem& problem, const std::string& what) {
   return false;
 }
 
+// What docs/architecture.md allows all threads together, at most: dW's sums, each group's filled up to whole vectors,
+// and dW itself where X and dY change places; partial sums of 16 MiB; Winograd's transforms of 12 MiB, or of one tile.
+double MostSharedBytes(const Problem& p) {
+  const auto filled = [](double channels) { return channels + 16; };
+  const double sum_size = p.dtype == DataType::kFloat64 ? 8 : 4;
+  const double taps = static_cast<double>(p.filter_height) * static_cast<double>(p.filter_width);
+  const auto in = static_cast<double>(p.in_channels), out = static_cast<double>(p.out_channels);
+  const auto groups = static_cast<double>(p.groups), group_in = static_cast<double>(p.filter_channels);
+  const double sums = taps * std::max(group_in * groups * filled(out / groups), out * filled(group_in)) * sum_size;
+  constexpr double kTilePoints = 81;
+  const double tile = kTilePoints * groups * (filled(in / groups) + filled(out / groups)) * sum_size;
+  return 2 * sums + std::max(tile, 12.0 * (1 << 20)) + 16.0 * (1 << 20);
+}
+
 // A plan of what is a problem keeps to its bounds, or is refused because the algorithm was forced.
 bool CheckPlan(const Problem& problem, Algorithm algorithm, const std::string& json) {
   Plan plan;
@@ -80,6 +95,9 @@ bool CheckPlan(const Problem& problem, Algorithm algorithm, const std::string& j
   if (!status.ok()) return algorithm != Algorithm::kAuto || Fail(problem, "no plan: " + status.message());
   ++planned[static_cast<int>(plan.algorithm)];
   if (plan.worker_bytes > 16 << 20) return Fail(problem, std::to_string(plan.worker_bytes) + " bytes for a worker");
+  if (static_cast<double>(plan.shared_bytes) > MostSharedBytes(problem)) {
+    return Fail(problem, std::to_string(plan.shared_bytes) + " bytes for all workers");
+  }
   if (plan.tasks < 1) return Fail(problem, std::to_string(plan.tasks) + " tasks");
   return true;
 }

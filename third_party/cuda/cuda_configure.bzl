@@ -35,6 +35,9 @@ cc_library(
 )
 """
 
+# The first that knows Hopper's own instructions.
+_OLDEST_CUDA = 12
+
 _CONFIG = """CUDA_VERSION = {version}
 NVCC = {nvcc}
 ARCHITECTURES = {architectures}
@@ -62,23 +65,29 @@ def _library_folder(repository_ctx, root):
             return folder
     return None
 
-def _find(repository_ctx):
-    for root, how in _candidates(repository_ctx):
-        nvcc = repository_ctx.path(root + "/bin/nvcc")
-        library = _library_folder(repository_ctx, root)
-        if nvcc.exists and library:
-            return struct(root = root, how = how, nvcc = str(nvcc), library = library)
-    return None
-
 def _version(repository_ctx, nvcc):
     """ "Cuda compilation tools, release 13.0, V13.0.88" -> "13.0" """
     text = repository_ctx.execute([nvcc, "--version"]).stdout
     return text.split("release ")[1].split(",")[0]
 
+def _find(repository_ctx):
+    for root, how in _candidates(repository_ctx):
+        nvcc = repository_ctx.path(root + "/bin/nvcc")
+        library = _library_folder(repository_ctx, root)
+        if not nvcc.exists or not library:
+            continue
+        version = _version(repository_ctx, nvcc)
+        if int(version.split(".")[0]) < _OLDEST_CUDA:
+            _say(repository_ctx, "CUDA %s of %s is older than %d" % (version, how, _OLDEST_CUDA))
+            continue
+        return struct(root = root, how = how, nvcc = str(nvcc), library = library, version = version)
+    return None
+
 def _known_architectures(repository_ctx, nvcc):
     """The compute capabilities that nvcc compiles for, as ascending integers."""
     lines = repository_ctx.execute([nvcc, "--list-gpu-arch"]).stdout.split("\n")
-    return sorted([int(line[len("compute_"):]) for line in lines if line.startswith("compute_")])
+    numbers = [line[len("compute_"):] for line in lines if line.startswith("compute_")]
+    return sorted([int(number) for number in numbers if number.isdigit()])
 
 def _without_cuda(repository_ctx, why):
     _say(repository_ctx, why + "; building for the CPU alone")
@@ -96,11 +105,12 @@ def _cuda_configure_impl(repository_ctx):
     if not toolkit:
         places = ", ".join([root for root, _ in _candidates(repository_ctx)])
         if choice == "1":
-            fail("CUDA=1, but there is no bin/nvcc with a libcudart_static.a in " + places)
+            fail("CUDA=1, but there is no bin/nvcc of CUDA %d or newer with a libcudart_static.a in %s" %
+                 (_OLDEST_CUDA, places))
         _without_cuda(repository_ctx, "no toolkit in " + places)
         return
 
-    version = _version(repository_ctx, toolkit.nvcc)
+    version = toolkit.version
     known = _known_architectures(repository_ctx, toolkit.nvcc)
     chosen = repository_ctx.os.environ.get("CUDA_ARCHITECTURES")
     wanted = [int(each) for each in chosen.split(" ")] if chosen else _ARCHITECTURES

@@ -23,7 +23,7 @@ def _cutlass_impl(repository_ctx):
         ["nvidia-cutlass==" + _VERSION],
     )
     if install.return_code != 0:
-        fail("pip cannot install nvidia-cutlass==%s:\n%s" % (_VERSION, install.stderr))
+        fail("pip cannot install nvidia-cutlass==%s, which CUDA=0 builds without:\n%s" % (_VERSION, install.stderr))
     repository_ctx.symlink("pip/cutlass_library/source/include", "include")
     repository_ctx.file("BUILD", _BUILD)
 

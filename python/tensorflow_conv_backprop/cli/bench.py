@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tensorflow_conv_backprop import library
 from tensorflow_conv_backprop.algorithm import reset_run_counts, run_counts
 from tensorflow_conv_backprop.cli.arguments import ArgumentError, NamedProblem, add_problem_arguments, problems_of
 from tensorflow_conv_backprop.cli.display import print_table, progress
@@ -125,7 +126,7 @@ def _conditions(arguments: argparse.Namespace) -> dict[str, Any]:
         "dtype": arguments.dtype,
         "data_format": arguments.data_format,
         "tensorflow": tf.version.VERSION,
-        "device": "GPU" if tf.config.list_physical_devices("GPU") else "CPU",
+        "device": "GPU" if tf.config.list_physical_devices("GPU") and not library.lacks_gpu_kernels() else "CPU",
         "threads": _threads(),
     }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tensorflow_conv_backprop import library
 from tensorflow_conv_backprop.algorithm import ALGORITHMS, get_algorithm, set_algorithm
 from tensorflow_conv_backprop.attributes import ConvAttributes
 from tensorflow_conv_backprop.cli.arguments import DTYPES, require_known_algorithm
@@ -75,6 +76,8 @@ def run(_: argparse.Namespace) -> int:
             for key, tally in sorted(tallies.items(), key=lambda item: item[0][:2])
         ),
     )
+    if library.lacks_gpu_kernels():
+        print("the GPU was not checked: this build has no kernels for it")
     failures = [failure for tally in tallies.values() for failure in tally.failures]
     for failure in failures:
         print(failure)
@@ -126,5 +129,5 @@ def _ways(problem: Problem) -> Iterator[tuple[str, str]]:
         with contextlib.suppress(ValueError):
             problem.plan(algorithm)
             yield "CPU", algorithm
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.list_physical_devices("GPU") and not library.lacks_gpu_kernels():
         yield "GPU", "auto"

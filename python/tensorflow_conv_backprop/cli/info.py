@@ -57,6 +57,7 @@ def describe() -> dict[str, str]:
         "GPU": ", ".join(_gpus()) or "none",
         "kernels": ", ".join(devices),
         "XLA kernels": ", ".join(xla_devices) or "none",
+        "XLA on CPU": library.xla_on_cpu(),
         "algorithm": get_algorithm(),
         "patched": ", ".join(patched_ops()) or "nothing in this process",
         "environment": ", ".join(f"{name}={os.environ[name]}" for name in _VARIABLES if name in os.environ) or "-",

@@ -62,7 +62,8 @@ std::string Blocking(const DepthwisePlan& d) {
       .Add("window_rows", d.window_rows)
       .Add("whole_rows", d.whole_rows)
       .Add("column_block", d.column_block)
-      .Add("rows_per_task", d.rows_per_task)
+      .Add("strip_columns", d.strip_columns)
+      .Add("strips_per_task", d.strips_per_task)
       .Add("depth_slices", d.depth_slices)
       .str();
 }

@@ -70,12 +70,13 @@ struct WinogradPlan {
 
 // Blocking of the algorithm for depthwise problems, one channel and one filter to a group: row by row, in place.
 struct DepthwisePlan {
-  bool windows;           // a pixel of X is loaded once for all columns of the filter, instead of for each
-  int64_t window_pixels;  // neighbouring output pixels of one window
-  int64_t window_rows;    // output rows of one window
-  bool whole_rows;        // a task has all channels
-  int64_t column_block;   // channels of one task; the last one also takes what is left
-  int64_t rows_per_task;  // output rows, of all images
+  bool windows;             // a pixel of X is loaded once for all columns of the filter, instead of for each
+  int64_t window_pixels;    // neighbouring output pixels of one window
+  int64_t window_rows;      // output rows of one window
+  bool whole_rows;          // a task has all channels
+  int64_t column_block;     // channels of one task; the last one also takes what is left
+  int64_t strip_columns;    // of an output row: all, or a near-equal part
+  int64_t strips_per_task;  // of one row each
   int64_t column_tasks, depth_slices;
 };
 

@@ -50,19 +50,19 @@ inline int64_t InputPitch(const Problem& p, int64_t output_rows) {
   return (StripInputRows(p, output_rows) * StripWidth(p)) | 1;
 }
 
-// Strips of all images, of so many rows each, one where rows are cut.
-inline int64_t Strips(const Problem& p, int64_t strip_rows) {
-  return p.batch * CeilDiv(p.out_height, strip_rows) * CeilDiv(p.out_width, StripColumns(p));
+// Strips of all images, of so many rows and columns each; one row where rows are cut.
+inline int64_t Strips(const Problem& p, int64_t strip_rows, int64_t strip_columns) {
+  return p.batch * CeilDiv(p.out_height, strip_rows) * CeilDiv(p.out_width, strip_columns);
 }
 
 // One of them, in order. Its output pixels follow each other in memory.
 struct Strip {
   int64_t n, oh, rows, ow, columns;
 
-  Strip(const Problem& p, int64_t strip_rows, int64_t index) {
-    const int64_t parts = CeilDiv(p.out_width, StripColumns(p));
-    ow = index % parts * StripColumns(p);
-    columns = std::min(StripColumns(p), p.out_width - ow);
+  Strip(const Problem& p, int64_t strip_rows, int64_t strip_columns, int64_t index) {
+    const int64_t parts = CeilDiv(p.out_width, strip_columns);
+    ow = index % parts * strip_columns;
+    columns = std::min(strip_columns, p.out_width - ow);
     index /= parts;
     const int64_t strips_per_column = CeilDiv(p.out_height, strip_rows);
     n = index / strips_per_column;

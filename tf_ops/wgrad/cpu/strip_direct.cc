@@ -80,7 +80,7 @@ class Task {
     const int64_t begin = depth_slice * plan_.strips_per_slice;
     const int64_t end = std::min(plan_.strips, begin + plan_.strips_per_slice);
     for (int64_t i = begin; i < end; ++i) {
-      const Strip strip(p_, plan_.strip_rows, i);
+      const Strip strip(p_, plan_.strip_rows, StripColumns(p_), i);
       next_strip_.reset();
       PackOutput(strip);
       for (int64_t channel = first_channel; channel < end_channel; channel += plan_.channel_block) {
@@ -263,7 +263,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   // Near-equal strips of about one chunk.
   s.strip_rows = std::clamp<int64_t>(kMostPixels / p.out_width, 1, p.out_height);
   s.strip_rows = CeilDiv(p.out_height, CeilDiv(p.out_height, s.strip_rows));
-  s.strips = Strips(p, s.strip_rows);
+  s.strips = Strips(p, s.strip_rows, StripColumns(p));
 
   // 160 pixels of 256 floats are 160 KiB: they and X's strip stay in a second-level cache of 512 KiB.
   constexpr int64_t kPanelRowBytes = 1024, kStripBytes = 128 << 10;

@@ -68,7 +68,7 @@ class Task {
     FindLanes();
     const int64_t end = std::min(plan_.strips, (depth_slice + 1) * plan_.strips_per_task);
     for (int64_t strip = depth_slice * plan_.strips_per_task; strip < end; ++strip) {
-      RunStrip(Strip(p_, plan_.strip_rows, strip));
+      RunStrip(Strip(p_, plan_.strip_rows, StripColumns(p_), strip));
     }
   }
 
@@ -180,7 +180,7 @@ void PlanThinGroups(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t row_bytes = p.stride_height * StripWidth(p) * p.filter_channels * g.column_block * sum_size;
   const int64_t rows = CutsRows(p) ? 1 : std::max<int64_t>(1, kStripBytes / row_bytes);
   g.strip_rows = std::min(RoundUp(rows, g.run_rows), p.out_height);
-  g.strips = Strips(p, g.strip_rows);
+  g.strips = Strips(p, g.strip_rows, StripColumns(p));
   const int64_t sum_bytes = FilterElements(p) / p.out_channels * g.padded_columns * sum_size;
   const int64_t chains = ChainSlices(g.strips * CeilDiv(g.strip_rows, g.run_rows), sum_bytes);
   const int64_t task_slices = DepthSlices(CeilDiv(WantedTasks(p), g.column_tasks), g.strips, sum_bytes);

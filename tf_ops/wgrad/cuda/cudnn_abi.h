@@ -1,5 +1,5 @@
 // The part of cuDNN's C interface that the engine calls, declared here so that a build needs no cuDNN. Version 9
-// promises this ABI for all of its releases; compared with the headers of 9.10.
+// promises this ABI for all of its releases; compared with the headers of 9.24.
 #ifndef TF_OPS_WGRAD_CUDA_CUDNN_ABI_H_
 #define TF_OPS_WGRAD_CUDA_CUDNN_ABI_H_
 

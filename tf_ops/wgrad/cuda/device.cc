@@ -26,6 +26,17 @@ bool IsCaptured(Stream stream) {
   return !status.ok() || capture != cudaStreamCaptureStatusNone;
 }
 
+Uncaptured::Uncaptured() {
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  mode_ = mode;
+}
+
+Uncaptured::~Uncaptured() {
+  auto mode = static_cast<cudaStreamCaptureMode>(mode_);
+  cudaThreadExchangeStreamCaptureMode(&mode);
+}
+
 Status LaunchZeros(void* target, int64_t bytes, Stream stream) {
   return Check(cudaMemsetAsync(target, 0, bytes, static_cast<cudaStream_t>(stream)), "zeros");
 }

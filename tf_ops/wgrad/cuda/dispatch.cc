@@ -28,6 +28,10 @@ constexpr int64_t kCudnnAlignment = 16;
 // Plans of the implicit GEMM worth measuring: plan.cc says what the ones after these are worth.
 constexpr int kGemmCandidates = 8;
 
+// Problems for which the fastest candidate is found out. What is known of each, times that nobody came back for among
+// it, is kept as long as the process lives; no training has so many but one whose images all differ in size.
+constexpr size_t kMostEntries = 4096;
+
 struct Candidate {
   Plan own;
   std::optional<cudnn::CudnnPlan> cudnn;
@@ -81,10 +85,9 @@ std::unique_ptr<Entry> MakeEntry(const Problem& problem, const Settings& setting
     candidates.push_back({std::move(plan), std::nullopt});
   }
   const cudnn::Functions* library = nullptr;
-  if (settings.deterministic) {
-    candidates.resize(1);
-  } else if (settings.use_cudnn && cudnn::WhyNot(problem, options).empty() &&
-             options.pointer_alignment % kCudnnAlignment == 0 && candidates[0].own.method != Method::kZeros) {
+  if (settings.use_cudnn && !settings.deterministic && cudnn::WhyNot(problem, options).empty() &&
+      options.pointer_alignment % kCudnnAlignment == 0 && candidates[0].own.method != Method::kZeros) {
+    const Uncaptured uncaptured;
     library = CudnnLibrary(settings);
     if (library != nullptr) {
       std::vector<cudnn::CudnnPlan> plans;
@@ -118,14 +121,16 @@ struct Slot {
 
 bool IsPowerOfTwo(uint64_t value) { return value != 0 && (value & (value - 1)) == 0; }
 
-// nullptr where there is none yet and none may or can be made. Where cuDNN is short of memory, which may last as long
-// as the process, it is asked again ever more seldom.
+// nullptr where there is none yet and none may or can be made, or where there are too many. Where cuDNN is short of
+// memory, which may last as long as the process, it is asked again ever more seldom.
 Entry* FindEntry(const Problem& problem, const Settings& settings, const Options& options, const Device& device,
                  int ordinal, bool may_make) {
   static std::mutex mutex;
   static auto* const slots = new std::map<Key, Slot>();
   std::unique_lock<std::mutex> lock(mutex);
-  Slot& slot = (*slots)[KeyOf(problem, settings, options, ordinal)];
+  const Key key = KeyOf(problem, settings, options, ordinal);
+  if (slots->size() >= kMostEntries && slots->count(key) == 0) return nullptr;
+  Slot& slot = (*slots)[key];
   lock.unlock();
   const std::lock_guard<std::mutex> slot_lock(slot.mutex);
   if (slot.entry == nullptr && may_make && IsPowerOfTwo(++slot.tries)) {
@@ -183,6 +188,17 @@ Status RunOne(const Candidate& candidate, const Problem& problem, const Operands
   return LaunchCandidate(nullptr, candidate, problem, operands, workspace, stream, ordinal);
 }
 
+// The planner's first plan, without measuring, or the next one where its kernel cannot be launched.
+Status RunFirst(const Problem& problem, const Device& device, const Options& options, const Operands& operands,
+                const Allocate& allocate, Stream stream, int ordinal, std::string* ran) {
+  Status status;
+  for (Plan& plan : MakePlans(problem, device, options)) {
+    status = RunOne({std::move(plan), std::nullopt}, problem, operands, allocate, stream, ordinal, ran);
+    if (status.ok() || status.code() == Code::kResourceExhausted) break;
+  }
+  return status;
+}
+
 // The plan of one method, or why there is none.
 Status PlanOf(Method method, const Problem& problem, const Device& device, const Options& options, Plan* found) {
   std::vector<Declined> declined;
@@ -215,7 +231,8 @@ Status ComputeFilterGradient(const Problem& problem, const Settings& settings, c
   if (!status.ok()) return status;
   const Operands operands = {input, out_backprop, filter_backprop};
   Options options;
-  options.allow_tf32 = settings.allow_tf32;
+  // Where the device has no tf32, leave to use it would be taken for leave to sum float32 in chains of any length.
+  options.allow_tf32 = settings.allow_tf32 && device.compute_capability >= kTf32ComputeCapability;
   options.pointer_alignment = Alignment(operands);
   if (settings.only) {
     Candidate only;
@@ -225,24 +242,28 @@ Status ComputeFilterGradient(const Problem& problem, const Settings& settings, c
   // To ask cuDNN for its plans would spoil a capture.
   const bool captured = IsCaptured(stream);
   Entry* entry = FindEntry(problem, settings, options, device, ordinal, /*may_make=*/!captured);
-  if (entry == nullptr) {
-    const Candidate best = {MakePlans(problem, device, options)[0], std::nullopt};
-    return RunOne(best, problem, operands, allocate, stream, ordinal, ran);
-  }
-  // A candidate that fails gives way to the others: in this call for want of memory, otherwise, as where cuDNN declines
-  // after all, for good.
-  std::vector<size_t> short_of_memory;
+  if (entry == nullptr) return RunFirst(problem, device, options, operands, allocate, stream, ordinal, ran);
+  // A candidate that fails gives way to the others: in this call for want of memory, or under a capture, which
+  // something else may have ended; otherwise, as where cuDNN declines after all, for good.
+  std::vector<size_t> failed_in_this_call;
+  const auto forgive = [&] {
+    for (const size_t candidate : failed_in_this_call) entry->tuner.Forgive(candidate);
+    failed_in_this_call.clear();
+  };
+  const bool measures = !captured && !settings.deterministic;
   for (size_t tries = 1; tries <= entry->candidates.size(); ++tries) {
+    // Where bits must not depend on the memory that there is, the first one waits for it.
+    const bool last = tries == entry->candidates.size() || settings.deterministic;
     Tuner::Turn turn;
     {
       const std::lock_guard<std::mutex> lock(entry->mutex);
       if (!captured) CollectTimes(entry);
-      turn = captured ? Tuner::Turn{entry->tuner.Best(), false} : entry->tuner.Next();
+      if (last) forgive();
+      turn = measures ? entry->tuner.Next() : Tuner::Turn{entry->tuner.Best(), false};
     }
     const Candidate& candidate = entry->candidates[turn.candidate];
     const bool measure = turn.measure && entry->candidates.size() > 1;
     void* workspace;
-    const bool last = tries == entry->candidates.size();
     status = AllocateWorkspace(candidate, problem, allocate, /*may_wait=*/last, &workspace);
     std::unique_ptr<Stopwatch> stopwatch;
     if (status.ok()) {
@@ -259,11 +280,16 @@ Status ComputeFilterGradient(const Problem& problem, const Settings& settings, c
       break;
     }
     entry->tuner.Fail(turn.candidate);
-    if (status.code() == Code::kResourceExhausted) short_of_memory.push_back(turn.candidate);
+    if (captured || status.code() == Code::kResourceExhausted) failed_in_this_call.push_back(turn.candidate);
+    if (settings.deterministic && status.code() == Code::kResourceExhausted) break;
   }
-  const std::lock_guard<std::mutex> lock(entry->mutex);
-  for (const size_t candidate : short_of_memory) entry->tuner.Forgive(candidate);
-  return status;
+  {
+    const std::lock_guard<std::mutex> lock(entry->mutex);
+    forgive();
+  }
+  if (status.code() != Code::kResourceExhausted || settings.deterministic) return status;
+  const Candidate frugal = {FrugalPlan(problem, device), std::nullopt};
+  return RunOne(frugal, problem, operands, allocate, stream, ordinal, ran);
 }
 
 }  // namespace wgrad::cuda

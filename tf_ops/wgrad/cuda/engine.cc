@@ -93,7 +93,7 @@ Status Launch(const Problem& problem, const Plan& plan, const void* input, const
   }
   const Workspace offsets = WorkspaceOf(problem, plan);
   const bool krsc = WritesKrsc(plan);
-  const bool copies = problem.layout == Layout::kNCHW && plan.method != Method::kGeneral;
+  const bool copies = ReadsNhwcCopies(problem, plan);
   const Problem seen = SeenBy(plan, problem);
   void* slices = At(workspace, offsets.slices);
   const Original asked = {&problem, input, out_backprop};

@@ -11,7 +11,7 @@ namespace wgrad::cuda {
 enum class Math : int32_t {
   kWgmma,       // half and bfloat16 products, float32 sums, by Hopper's asynchronous tensor cores
   kWgmmaTf32,   // float32 operands rounded to 10 bits of fraction, float32 sums, by the same
-  kTensorCore,  // half and bfloat16 products, float32 sums
+  kTensorCore,  // half and bfloat16 products, float32 sums, by the older instructions
   kTf32,        // float32 operands rounded to 10 bits of fraction, float32 sums
   kDmma,        // float64 on tensor cores, IEEE arithmetic
   kSimt,        // float32 or float64 on the ordinary cores, IEEE arithmetic

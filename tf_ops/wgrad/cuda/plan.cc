@@ -25,7 +25,7 @@ constexpr int64_t kCoordinateLimit = int64_t{1} << 30;
 constexpr int64_t kMaxSlices = 65535;        // the grid's z dimension
 constexpr int64_t kMaxRowTiles = 4 * 65535;  // its y dimension; CUTLASS puts four side by side in x
 constexpr int64_t kMaxGemmGroups = 32;       // each is a launch of its own
-constexpr int64_t kMinGemmChannels = 16;     // of a group: an eighth of the smallest tile's area, in and out
+constexpr int64_t kMinGemmChannels = 16;     // of a group, in and out: a sixteenth of the smallest tile's area
 constexpr int64_t kMaxThinChannels = 32;
 
 // Pixels in one slice of the kernels that gather, whose threads add up chains of 512: 2048 such chains.
@@ -246,7 +246,7 @@ std::vector<Split> BestSplits(const Problem& problem, const Instance& instance, 
   return splits;
 }
 
-// Whether `a` computes faster than `b` whatever the shape: by the arithmetic, or by wider loads.
+// Whether `a` computes faster than `b` whatever the pixels: by the arithmetic, or by wider loads.
 bool Dominates(const Problem& p, const Instance& a, const Instance& b) {
   // To fold X may take longer than to load 8 bytes at once.
   if (fold::Applies(p, a) && b.alignment * ElementSize(b.dtype) == 8) return false;
@@ -301,12 +301,18 @@ std::vector<Plan> ImplicitGemmPlans(const Problem& p, const Device& device, cons
 
 // --- The kernels that gather ---
 
-// Slices that fill the device about four times, of at least 256 pixels, within the memory.
+// Of the kernels that gather: at least 256 pixels to a slice, within the memory.
+int64_t MostGatherSlices(const Problem& p) {
+  return std::max<int64_t>(1, std::min(Pixels(p) / 256, kSliceBytes / (FilterElements(p) * SumBytes(p.dtype))));
+}
+
+int64_t LeastGatherSlices(const Problem& p) {
+  return std::min(MostGatherSlices(p), CeilDiv(Pixels(p), kMaxGatheredPixels));
+}
+
+// Slices that fill the device about four times.
 int64_t GatherSlices(const Problem& p, int64_t tiles, const Device& device) {
-  const int64_t most =
-      std::max<int64_t>(1, std::min(Pixels(p) / 256, kSliceBytes / (FilterElements(p) * SumBytes(p.dtype))));
-  const int64_t least = std::min(most, CeilDiv(Pixels(p), kMaxGatheredPixels));
-  return std::clamp<int64_t>(CeilDiv(4 * device.multiprocessors, tiles), least, most);
+  return std::clamp<int64_t>(CeilDiv(4 * device.multiprocessors, tiles), LeastGatherSlices(p), MostGatherSlices(p));
 }
 
 Plan GatherPlan(const Problem& p, Method method, int64_t tiles, const Device& device, std::string reason) {
@@ -389,6 +395,12 @@ Plan GeneralPlan(const Problem& p, const Device& device) {
   return IsEmpty(p) ? Zeros() : GatherPlan(p, Method::kGeneral, general::Tiles(p), device, "takes any problem");
 }
 
+Plan FrugalPlan(const Problem& p, const Device& device) {
+  Plan plan = GeneralPlan(p, device);
+  if (plan.method == Method::kGeneral) plan.slices = LeastGatherSlices(p);
+  return plan;
+}
+
 std::vector<Plan> MakePlans(const Problem& p, const Device& device, const Options& options,
                             std::vector<Declined>* declined) {
   std::vector<Declined> ignored;
@@ -420,6 +432,10 @@ bool KeepsSlices(const Problem& p, const Plan& plan) {
          wgmma::FinishOf(WritesResult(p, plan), plan.slices, plan.in_clusters) == wgmma::Finish::kSlices;
 }
 
+bool ReadsNhwcCopies(const Problem& p, const Plan& plan) {
+  return p.layout == Layout::kNCHW && plan.method != Method::kGeneral;
+}
+
 bool Folds(const Plan& plan, const Problem& p) {
   return plan.method == Method::kImplicitGemm && fold::Applies(p, Get(plan.instance));
 }
@@ -436,7 +452,7 @@ Workspace WorkspaceOf(const Problem& p, const Plan& plan) {
     return offset;
   };
   if (plan.method == Method::kZeros) return workspace;
-  if (p.layout == Layout::kNCHW && plan.method != Method::kGeneral) {
+  if (ReadsNhwcCopies(p, plan)) {
     const Problem round = ImagesOf(p, plan.images_per_round);
     workspace.input = take(InputElements(round) * ElementSize(p.dtype));
     workspace.out_backprop = take(OutputElements(round) * ElementSize(p.dtype));

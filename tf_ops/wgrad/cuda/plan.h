@@ -16,9 +16,11 @@ struct Device {
   int multiprocessors;
 };
 
+inline constexpr int kTf32ComputeCapability = 80;
+
 struct Options {
   bool allow_tf32 = true;          // may round float32 operands to tf32
-  int64_t pointer_alignment = 16;  // bytes; both tensors start at a multiple of it
+  int64_t pointer_alignment = 16;  // bytes; X, dY and dW start at a multiple of it
 };
 
 enum class Method : int32_t { kZeros, kImplicitGemm, kDepthwise, kGeneral };
@@ -41,6 +43,9 @@ bool UsesWgmma(const Plan& plan);
 // in memory even so.
 bool WritesResult(const Problem& problem, const Plan& plan);
 bool KeepsSlices(const Problem& problem, const Plan& plan);
+
+// Whether the plan's kernel reads copies of X and dY in NHWC.
+bool ReadsNhwcCopies(const Problem& problem, const Plan& plan);
 
 // Whether the plan's kernel reads a folded X, and the problem that it sees: fold.h.
 bool Folds(const Plan& plan, const Problem& problem);
@@ -67,6 +72,9 @@ std::vector<Plan> MakePlans(const Problem& problem, const Device& device, const 
 
 // The general kernel, which takes any problem.
 Plan GeneralPlan(const Problem& problem, const Device& device);
+
+// The same with as few slices as accuracy allows, which needs the least memory of all plans.
+Plan FrugalPlan(const Problem& problem, const Device& device);
 
 // Byte offsets into one piece of device memory of `bytes` bytes, each a multiple of 256.
 struct Workspace {

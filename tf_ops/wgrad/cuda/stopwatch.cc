@@ -2,22 +2,12 @@
 
 #include <cuda_runtime_api.h>
 
+#include "tf_ops/wgrad/cuda/device.h"
+
 namespace wgrad::cuda {
 namespace {
 
 cudaEvent_t Event(void* event) { return static_cast<cudaEvent_t>(event); }
-
-// In CUDA's default mode of capture, asking for a time would end the capture of any thread that has one going.
-class Uncaptured {
- public:
-  Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  ~Uncaptured() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-  Uncaptured(const Uncaptured&) = delete;
-  Uncaptured& operator=(const Uncaptured&) = delete;
-
- private:
-  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
 
 }  // namespace
 
