@@ -45,6 +45,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 14, 35, 2, 5, 1, 1, 0, 1),      // few filters, without padding
       Square(2, 13, 19, 2, 3, 1, 2, 2, 1),      // few filters, dilated
       Square(1, 12, 21, 1, 3, 1, 1, 4, 1),      // few filters, more padding than the filter reaches
+      Square(2, 8, 3, 1, 1, 1, 1, 0, 1),        // pointwise, bundles of pixels with more channels than filters
+      Square(4, 9, 5, 30, 1, 1, 1, 0, 1),       // pointwise, bundles of pixels with more filters than channels
+      Square(16, 7, 1, 1, 1, 1, 1, 0, 1),       // pointwise, bundles of pixels that fill a vector
+      Square(2, 40, 8, 6, 1, 1, 1, 0, 1),       // pointwise, bundles of pixels with channels that fill a vector
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise
       Square(2, 12, 5, 37, 4, 4, 1, 0, 1),      // patches side by side, folded
       Square(1, 12, 19, 9, 2, 2, 1, 0, 1),      // patches side by side, ragged channels

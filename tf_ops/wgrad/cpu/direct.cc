@@ -273,13 +273,12 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
   return finite || !blocking.bf16_pairs;
 }
 
-// Whether each output pixel sees the input pixel in its place, and no other.
+}  // namespace
+
 bool IsPointwise(const Problem& p) {
   return p.filter_height == 1 && p.filter_width == 1 && p.groups == 1 && p.stride_height == 1 && p.stride_width == 1 &&
          p.in_height == p.out_height && p.in_width == p.out_width;
 }
-
-}  // namespace
 
 bool MultipliesPairs(const Problem& p, const Isa& isa) {
   return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() && 2 * PixelTaps(p) > AllPixelTaps(p);

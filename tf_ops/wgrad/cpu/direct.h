@@ -10,6 +10,9 @@ namespace wgrad {
 // tap sees in the padding.
 bool MultipliesPairs(const Problem& problem, const Isa& isa);
 
+// Whether each output pixel sees the input pixel in its place, and no other.
+bool IsPointwise(const Problem& problem);
+
 // Fills plan->direct, the tasks and the workspace sizes. bf16_pairs needs isa.has_bf16_pairs() and bfloat16.
 void PlanDirect(const Problem& problem, const Isa& isa, bool bf16_pairs, Plan* plan);
 

@@ -1,6 +1,7 @@
 #include "tf_ops/wgrad/cpu/engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
@@ -45,6 +46,41 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
   return accurate;
 }
 
+// dW, or its transpose, from the diagonal blocks of the bundled problem's.
+template <typename T>
+void AddDiagonalBlocks(const Problem& problem, int64_t pixels, const T* product, T* filter_backprop) {
+  const int64_t channels = problem.in_channels, filters = problem.out_channels;
+  const bool transposed = channels > filters;
+  const int64_t rows = std::min(channels, filters), columns = std::max(channels, filters);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = 0; column < columns; ++column) {
+      T sum = 0;
+      for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+        sum += product[((pixel * rows + row) * pixels + pixel) * columns + column];
+      }
+      filter_backprop[transposed ? column * filters + row : row * filters + column] = sum;
+    }
+  }
+}
+
+// As RunDirect. The bundled problem's dW takes the end of the shared memory.
+bool RunBundled(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                void* filter_backprop, char* shared, char* workers, Executor* executor) {
+  const Problem bundled = Bundled(problem, plan.bundled_pixels);
+  char* product = workers - AlignedBytes(FilterElements(bundled) * ElementSize(problem.dtype));
+  if (problem.in_channels > problem.out_channels) std::swap(input, out_backprop);
+  const bool accurate = RunDirect(bundled, plan, input, out_backprop, product, shared, workers, executor);
+  const auto add = [&](auto* sums) {
+    AddDiagonalBlocks(problem, plan.bundled_pixels, reinterpret_cast<decltype(sums)>(product), sums);
+  };
+  if (problem.dtype == DataType::kFloat64) {
+    add(static_cast<double*>(filter_backprop));
+  } else {
+    add(static_cast<float*>(filter_backprop));
+  }
+  return accurate;
+}
+
 // Workers that may have a task which takes scratch memory. Of the direct algorithm's, their number decides how many.
 int64_t ScratchWorkers(const Plan& plan, const Executor& executor) {
   if (plan.algorithm == Algorithm::kDirect && !plan.strips) return executor.workers();
@@ -61,7 +97,9 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
   *accurate = true;
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      if (plan.exchanged) {
+      if (plan.bundled_pixels > 1) {
+        *accurate = RunBundled(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else if (plan.exchanged) {
         *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.folded) {
         *accurate = RunDirect(Folded(problem), plan, input, out_backprop, filter_backprop, shared, workers, executor);

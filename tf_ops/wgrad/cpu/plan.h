@@ -95,9 +95,10 @@ struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
   const Isa* isa = nullptr;
-  bool strips = false;     // the direct or the depthwise algorithm runs on strips, not in place
-  bool exchanged = false;  // X and dY change places, and the result is transposed
-  bool folded = false;     // the columns of a patch count as channels
+  bool strips = false;         // the direct or the depthwise algorithm runs on strips, not in place
+  bool exchanged = false;      // X and dY change places, and the result is transposed
+  bool folded = false;         // the columns of a patch count as channels
+  int64_t bundled_pixels = 1;  // neighbours that are multiplied as if they were one pixel
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
   WinogradPlan winograd = {};
@@ -126,6 +127,11 @@ Problem Exchanged(const Problem& problem);
 // The same problem with a filter of one column, whose patches lie side by side in X without padding: their columns and
 // channels are one run of channels, in X as in dW.
 Problem Folded(const Problem& problem);
+
+// A pointwise problem whose pixels are so many neighbours of the given one's, side by side, and whose filters are at
+// least as many as its channels, for which X and dY change places where they must. The diagonal blocks of its dW, one
+// for each of the neighbours, add up to the given one's, or to its transpose.
+Problem Bundled(const Problem& problem, int64_t pixels);
 
 // A JSON object: "algorithm", "reason", "isa", "transpose", "blocking" (object), "workspace_bytes" (object: "shared",
 // "per_worker"), "tasks", and "declined" (list of {"algorithm", "reason"}); or {"error"}.
