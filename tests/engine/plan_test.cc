@@ -167,14 +167,21 @@ void TestChoice() {
   CHECK_TRUE(!PlanOf(Square(8, 56, 256, 256, 1, 1, 1, 0, 1)).direct.a_in_place);
 
   // Exchanged for very few filters that see each pixel.
-  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 1, 1, 1, 0, 1)).exchanged);
+  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 1, 1)).exchanged);
   CHECK_TRUE(!PlanOf(Square(8, 56, 2, 2, 1, 1, 1, 0, 1)).exchanged);
   // Pixels that do not fill a vector (here of 4 floats) are bundled, as far as all of them go into bundles.
   CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 1, 1, 0, 1)).bundled_pixels, 2);
   CHECK_EQ(PlanOf(Square(8, 56, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 4);
-  CHECK_EQ(PlanOf(Square(1, 7, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 1);
-  CHECK_EQ(PlanOf(Square(8, 56, 20, 20, 1, 1, 1, 0, 1)).bundled_pixels, 1);
-  CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 2, 1, 0, 1)).bundled_pixels, 1);
+  CHECK_EQ(PlanOf(Square(1, 7, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 0);
+  CHECK_EQ(PlanOf(Square(8, 56, 45, 45, 1, 1, 1, 0, 1)).bundled_pixels, 0);
+  CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 2, 1, 0, 1)).bundled_pixels, 0);
+  // Few rows are multiplied where they lie, bundled or not; not where sums are rounded before the diagonal is added.
+  CHECK_TRUE(PlanOf(Square(8, 56, 6, 1, 1, 1, 1, 0, 1)).few_rows);
+  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 1, 1, 1, 0, 1)).few_rows);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).few_rows);
+  Problem half = Square(8, 56, 6, 1, 1, 1, 1, 0, 1);
+  half.dtype = DataType::kFloat16;
+  CHECK_EQ(PlanOf(half).bundled_pixels, 0);
   CHECK_TRUE(!PlanOf(Square(8, 56, 32, 2, 1, 2, 1, 0, 1)).exchanged);
   CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 1, 1)).exchanged);
   CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 9, 1, 1, 4, 1)).strips);

@@ -49,6 +49,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(4, 9, 5, 30, 1, 1, 1, 0, 1),       // pointwise, bundles of pixels with more filters than channels
       Square(16, 7, 1, 1, 1, 1, 1, 0, 1),       // pointwise, bundles of pixels that fill a vector
       Square(2, 40, 8, 6, 1, 1, 1, 0, 1),       // pointwise, bundles of pixels with channels that fill a vector
+      Square(4, 9, 5, 5, 1, 1, 1, 0, 1),        // pointwise, bundles of pixels that are packed
+      Square(3, 17, 64, 2, 1, 1, 1, 0, 1),      // pointwise, few filters, in place
+      Square(3, 17, 3, 48, 1, 1, 1, 0, 1),      // pointwise, few channels, in place
+      Square(1, 33, 16, 32, 1, 1, 1, 0, 1),     // pointwise, in place in several tiles of rows
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise
       Square(2, 12, 5, 37, 4, 4, 1, 0, 1),      // patches side by side, folded
       Square(1, 12, 19, 9, 2, 2, 1, 0, 1),      // patches side by side, ragged channels

@@ -68,9 +68,7 @@ int64_t MostAdditions(const DepthwisePlan& plan) {
 }
 
 // Whether a task's additions are cut into chains, each of which has sums of its own.
-bool InChains(const DepthwisePlan& plan) {
-  return plan.strips_per_task * MostAdditions(plan) > kMaxChain;
-}
+bool InChains(const DepthwisePlan& plan) { return plan.strips_per_task * MostAdditions(plan) > kMaxChain; }
 
 // Most columns of one task.
 int64_t MaxColumns(const Problem& p, const DepthwisePlan& plan) {

@@ -6,6 +6,7 @@
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
+#include "tf_ops/wgrad/cpu/few_rows.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/reference.h"
 #include "tf_ops/wgrad/cpu/strip_direct.h"
@@ -69,7 +70,12 @@ bool RunBundled(const Problem& problem, const Plan& plan, const void* input, con
   const Problem bundled = Bundled(problem, plan.bundled_pixels);
   char* product = workers - AlignedBytes(FilterElements(bundled) * ElementSize(problem.dtype));
   if (problem.in_channels > problem.out_channels) std::swap(input, out_backprop);
-  const bool accurate = RunDirect(bundled, plan, input, out_backprop, product, shared, workers, executor);
+  bool accurate = true;
+  if (plan.few_rows) {
+    RunFewRows(bundled, plan, input, out_backprop, product, shared, workers, executor);
+  } else {
+    accurate = RunDirect(bundled, plan, input, out_backprop, product, shared, workers, executor);
+  }
   const auto add = [&](auto* sums) {
     AddDiagonalBlocks(problem, plan.bundled_pixels, reinterpret_cast<decltype(sums)>(product), sums);
   };
@@ -97,7 +103,7 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
   *accurate = true;
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      if (plan.bundled_pixels > 1) {
+      if (plan.bundled_pixels > 0) {
         *accurate = RunBundled(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.exchanged) {
         *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);

@@ -35,6 +35,15 @@ std::string Blocking(const StripDirectPlan& s) {
       .str();
 }
 
+std::string Blocking(const FewRowsPlan& f, int64_t bundled_pixels) {
+  return JsonObject()
+      .Add("bundled_pixels", bundled_pixels)
+      .Add("panel_vectors", f.panel_vectors)
+      .Add("depth_block", f.depth_block)
+      .Add("blocks_per_task", f.blocks_per_task)
+      .str();
+}
+
 std::string Blocking(const WinogradPlan& w) {
   return JsonObject()
       .Add("shared_transforms", w.shared_transforms)
@@ -80,6 +89,7 @@ std::string Blocking(const ThinGroupsPlan& t) {
 std::string Blocking(const Plan& plan) {
   switch (plan.algorithm) {
     case Algorithm::kDirect:
+      if (plan.few_rows) return Blocking(plan.in_place, plan.bundled_pixels);
       return plan.strips ? Blocking(plan.strip_direct) : Blocking(plan.direct);
     case Algorithm::kWinograd:
       return Blocking(plan.winograd);

@@ -91,6 +91,13 @@ struct ThinGroupsPlan {
   int64_t column_tasks, depth_slices;
 };
 
+// Blocking of the direct algorithm on pointwise problems of few input channels, in place.
+struct FewRowsPlan {
+  int64_t panel_vectors;  // of dY, for one micro-kernel
+  int64_t depth_block;    // pixels
+  int64_t blocks_per_task;
+};
+
 struct Plan {
   Algorithm algorithm = Algorithm::kReference;
   const char* reason = "";
@@ -98,9 +105,11 @@ struct Plan {
   bool strips = false;         // the direct or the depthwise algorithm runs on strips, not in place
   bool exchanged = false;      // X and dY change places, and the result is transposed
   bool folded = false;         // the columns of a patch count as channels
-  int64_t bundled_pixels = 1;  // neighbours that are multiplied as if they were one pixel
+  int64_t bundled_pixels = 0;  // neighbours that are multiplied as if they were one pixel
+  bool few_rows = false;       // bundles that are multiplied where they lie
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
+  FewRowsPlan in_place = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
   ThinGroupsPlan thin_groups = {};

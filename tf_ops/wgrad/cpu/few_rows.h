@@ -1,0 +1,23 @@
+#ifndef TF_OPS_WGRAD_CPU_FEW_ROWS_H_
+#define TF_OPS_WGRAD_CPU_FEW_ROWS_H_
+
+#include "tf_ops/wgrad/cpu/engine.h"
+#include "tf_ops/wgrad/cpu/plan.h"
+
+namespace wgrad {
+
+// Whether a pointwise problem has so few input channels that its tensors had better be read where they lie.
+bool HasFewRows(const Problem& problem);
+
+// Fills plan->in_place, the tasks and the workspace sizes. For pointwise problems in float32 and float64 whose output
+// channels fill whole vectors.
+void PlanFewRows(const Problem& problem, const Isa& isa, Plan* plan);
+
+// NHWC only. Every Inf and NaN of dW is one of the definition. `shared` and `workers` (plan.worker_bytes for each
+// worker) are 64-byte aligned.
+void RunFewRows(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                void* filter_backprop, char* shared, char* workers, Executor* executor);
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_FEW_ROWS_H_
