@@ -142,7 +142,7 @@ struct Sides {
         lanes(Lanes(p.dtype, isa)) {}
 
   // The fewest neighbours that fill whole vectors.
-  int64_t full_bundle() const { return lanes / std::gcd(lanes, more); }
+  int64_t full_bundle() const { return std::max<int64_t>(1, lanes / std::gcd(lanes, more)); }
 
   // For a pixel, of bundles of so many that are packed: a pixel of few channels costs 23 cycles before anything is
   // multiplied, or 10 where it fills vectors, and `pixels` of them as many times the products.
@@ -152,7 +152,9 @@ struct Sides {
   }
 
   // Of full bundles where they lie.
-  double in_place_cycles() const { return 0.7 * static_cast<double>(full_bundle() * fewer * more / lanes); }
+  double in_place_cycles() const {
+    return 0.7 * static_cast<double>(full_bundle() * fewer) * static_cast<double>(more) / static_cast<double>(lanes);
+  }
 };
 
 // How many neighbours are best packed as one pixel: 5 x 5 channels and filters take half of the time, 10 and 10 nine
