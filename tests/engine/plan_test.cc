@@ -176,9 +176,9 @@ void TestChoice() {
   CHECK_EQ(PlanOf(Square(8, 56, 45, 45, 1, 1, 1, 0, 1)).bundled_pixels, 0);
   CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 2, 1, 0, 1)).bundled_pixels, 0);
   // Few rows are multiplied where they lie, bundled or not; not where sums are rounded before the diagonal is added.
-  CHECK_TRUE(PlanOf(Square(8, 56, 6, 1, 1, 1, 1, 0, 1)).few_rows);
-  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 1, 1, 1, 0, 1)).few_rows);
-  CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).few_rows);
+  CHECK_TRUE(PlanOf(Square(8, 56, 6, 1, 1, 1, 1, 0, 1)).in_place);
+  CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 1, 1, 1, 0, 1)).in_place);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 64, 64, 1, 1, 1, 0, 1)).in_place);
   Problem half = Square(8, 56, 6, 1, 1, 1, 1, 0, 1);
   half.dtype = DataType::kFloat16;
   CHECK_EQ(PlanOf(half).bundled_pixels, 0);

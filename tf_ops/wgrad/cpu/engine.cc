@@ -71,7 +71,7 @@ bool RunBundled(const Problem& problem, const Plan& plan, const void* input, con
   char* product = workers - AlignedBytes(FilterElements(bundled) * ElementSize(problem.dtype));
   if (problem.in_channels > problem.out_channels) std::swap(input, out_backprop);
   bool accurate = true;
-  if (plan.few_rows) {
+  if (plan.in_place) {
     RunFewRows(bundled, plan, input, out_backprop, product, shared, workers, executor);
   } else {
     accurate = RunDirect(bundled, plan, input, out_backprop, product, shared, workers, executor);

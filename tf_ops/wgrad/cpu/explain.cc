@@ -89,7 +89,7 @@ std::string Blocking(const ThinGroupsPlan& t) {
 std::string Blocking(const Plan& plan) {
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      if (plan.few_rows) return Blocking(plan.in_place, plan.bundled_pixels);
+      if (plan.in_place) return Blocking(plan.few_rows, plan.bundled_pixels);
       return plan.strips ? Blocking(plan.strip_direct) : Blocking(plan.direct);
     case Algorithm::kWinograd:
       return Blocking(plan.winograd);

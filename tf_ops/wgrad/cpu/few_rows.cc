@@ -20,7 +20,7 @@ class Task {
  public:
   Task(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, T* sums, char* scratch)
       : p_(problem),
-        plan_(plan.in_place),
+        plan_(plan.few_rows),
         kernels_(KernelsOf<T>(*plan.isa)),
         input_(static_cast<const T*>(input)),
         out_backprop_(static_cast<const T*>(out_backprop)),
@@ -80,7 +80,7 @@ bool HasFewRows(const Problem& p) {
 
 void PlanFewRows(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t size = SumSize(p.dtype), vectors = p.out_channels / Lanes(p.dtype, isa);
-  FewRowsPlan& f = plan->in_place;
+  FewRowsPlan& f = plan->few_rows;
   f.panel_vectors = vectors % 3 == 0 ? 3 : vectors % 2 == 0 ? 2 : 1;
   // What a block reads stays in the first-level cache, whose lines neighbouring panels share.
   constexpr int64_t kBlockBytes = 16 << 10, kLeastDepth = 16;

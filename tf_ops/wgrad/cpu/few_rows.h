@@ -9,7 +9,7 @@ namespace wgrad {
 // Whether a pointwise problem has so few input channels that its tensors had better be read where they lie.
 bool HasFewRows(const Problem& problem);
 
-// Fills plan->in_place, the tasks and the workspace sizes. For pointwise problems in float32 and float64 whose output
+// Fills plan->few_rows, the tasks and the workspace sizes. For pointwise problems in float32 and float64 whose output
 // channels fill whole vectors.
 void PlanFewRows(const Problem& problem, const Isa& isa, Plan* plan);
 

@@ -184,8 +184,8 @@ const char* BundledDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   if (!IsPointwise(p)) return "a pixel meets others than the one in its place";
   if (!SumsInItsType(p.dtype)) return "sums would be rounded before they are added";
   plan->bundled_pixels = BundledPixels(p, isa);
-  plan->few_rows = MultipliesInPlace(p, isa, plan->bundled_pixels);
-  if (plan->few_rows) {
+  plan->in_place = MultipliesInPlace(p, isa, plan->bundled_pixels);
+  if (plan->in_place) {
     plan->bundled_pixels = Sides(p, isa).full_bundle();
     plan->reason = "few channels or filters: pixels, or bundles of them, are multiplied where they lie";
     PlanFewRows(Bundled(p, plan->bundled_pixels), isa, plan);

@@ -106,10 +106,10 @@ struct Plan {
   bool exchanged = false;      // X and dY change places, and the result is transposed
   bool folded = false;         // the columns of a patch count as channels
   int64_t bundled_pixels = 0;  // neighbours that are multiplied as if they were one pixel
-  bool few_rows = false;       // bundles that are multiplied where they lie
+  bool in_place = false;       // pixels or bundles of few channels are multiplied where they lie
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
-  FewRowsPlan in_place = {};
+  FewRowsPlan few_rows = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
   ThinGroupsPlan thin_groups = {};
