@@ -251,6 +251,7 @@ def test_editable_install_has_the_libraries_in_the_checkout(sdist: pathlib.Path,
     names = ["_build_info.py", *LIBRARIES]
     for name in names:
         (built / name).write_text("")
+    (built / "_build_info.py").write_text("TENSORFLOW_VERSION = '2.21.0'\n")
     hook = f"from setuptools import build_meta; build_meta.build_editable({str(tmp_path)!r})"
     environment = {**os.environ, "CONV_BACKPROP_BUILT": str(built)}
     subprocess.run([sys.executable, "-c", hook], cwd=checkout, env=environment, check=True, capture_output=True)
