@@ -33,7 +33,8 @@ MODELS = {"resnet50_96": ("resnet50", 96, 16), "resnet50_224": ("resnet50", 224,
 # One that takes no time, to try this with.
 TINY = {"tiny": ("unet", 8, 1)}
 POLICIES = ("float32", "mixed_bfloat16")
-# With the environment that chooses them. By default TensorFlow takes oneDNN on processors with VNNI or AMX, Eigen on others.
+# With the environment that chooses them. By default TensorFlow takes oneDNN on processors with VNNI or AMX, Eigen on
+# others.
 KERNELS = {"oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "Eigen": {"TF_ENABLE_ONEDNN_OPTS": "0"}, "XLA": {}}
 # For loading, tracing and compiling, twice, and for the steps that are under way when the time is up.
 _PATIENCE_SECONDS = 900.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -367,7 +368,9 @@ def test_device_of_an_op(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_warns_of_a_gpu_without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda *_: ["/physical_device:GPU:0"])
     monkeypatch.setattr(_build_info, "CUDA_VERSION", "13.0")
-    plugin.patch_tensorflow()  # a warning would be an error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plugin.patch_tensorflow()
     monkeypatch.setattr(_build_info, "CUDA_VERSION", None)
     with pytest.warns(RuntimeWarning, match="has no kernels for GPUs"):
         plugin.patch_tensorflow()

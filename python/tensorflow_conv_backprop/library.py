@@ -47,6 +47,11 @@ class Request(ctypes.Structure):
     ]
 
 
+def uses_gpu() -> bool:
+    """Whether TensorFlow sees a GPU, and this build has kernels for it."""
+    return _build_info.CUDA_VERSION is not None and bool(tf.config.list_physical_devices("GPU"))
+
+
 def lacks_gpu_kernels() -> bool:
     """Whether TensorFlow sees a GPU, and this build has no kernels for any: filter gradients run on the CPU then."""
     return _build_info.CUDA_VERSION is None and bool(tf.config.list_physical_devices("GPU"))

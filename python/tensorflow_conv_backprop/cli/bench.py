@@ -126,7 +126,7 @@ def _conditions(arguments: argparse.Namespace) -> dict[str, Any]:
         "dtype": arguments.dtype,
         "data_format": arguments.data_format,
         "tensorflow": tf.version.VERSION,
-        "device": "GPU" if tf.config.list_physical_devices("GPU") and not library.lacks_gpu_kernels() else "CPU",
+        "device": "GPU" if library.uses_gpu() else "CPU",
         "threads": _threads(),
     }
 

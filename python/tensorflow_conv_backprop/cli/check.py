@@ -129,5 +129,5 @@ def _ways(problem: Problem) -> Iterator[tuple[str, str]]:
         with contextlib.suppress(ValueError):
             problem.plan(algorithm)
             yield "CPU", algorithm
-    if tf.config.list_physical_devices("GPU") and not library.lacks_gpu_kernels():
+    if library.uses_gpu():
         yield "GPU", "auto"
