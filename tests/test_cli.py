@@ -46,7 +46,8 @@ def test_exit_code_of_a_process() -> None:
 def test_reader_that_stops_early() -> None:
     command = f"{sys.executable} -m tensorflow_conv_backprop plan resnet50 | true; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.returncode == 0, ran.stderr
+    assert "Error" not in ran.stderr  # TensorFlow says there that oneDNN is on, where it is
 
 
 def test_info_knows_what_is_patched(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,9 @@ def test_the_same_outputs_as_conv2d():
         for kernel in range(1, 9):
             for stride in range(1, 5):
                 try:
-                    y = tf.nn.conv2d(tf.ones([1, image, 3, 1]), tf.ones([kernel, 1, 1, 1]), [stride, 1], "VALID")
+                    # oneDNN's kernel, of which there is none in float64, gives outputs of no rows the shape of the input.
+                    x, w = (tf.ones(shape, tf.float64) for shape in ([1, image, 3, 1], [kernel, 1, 1, 1]))
+                    y = tf.nn.conv2d(x, w, [stride, 1], "VALID")
                 except tf.errors.InvalidArgumentError:
                     y = None
                 strides = [1, stride, 1, 1]

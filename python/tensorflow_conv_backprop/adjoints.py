@@ -79,10 +79,41 @@ def _on_cpu(x: tf.Tensor) -> bool:
 
 
 def _forward(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
-    if attributes.data_format == "NHWC" or not _on_cpu(x):
+    if not _on_cpu(x):
         return tf.raw_ops.Conv2D(input=x, filter=w, **attributes.as_arguments())
-    y = tf.raw_ops.Conv2D(input=_to_nhwc(x), filter=w, **attributes.in_nhwc().as_arguments())
-    return _to_nchw(y)
+    if attributes.data_format == "NCHW":
+        return _to_nchw(_forward(_to_nhwc(x), w, attributes.in_nhwc()))
+    by_onednn = _pywrap_util_port.IsMklEnabled() and x.dtype != tf.float64
+    if by_onednn and x.shape.rank in (4, None) and w.shape.rank in (4, None):
+        return _forward_by_onednn(x, w, attributes)
+    return tf.raw_ops.Conv2D(input=x, filter=w, **attributes.as_arguments())
+
+
+def _forward_by_onednn(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -> tf.Tensor:
+    """In NHWC; also where nothing is summed, which oneDNN's kernel refuses or gives the shape of x (TensorFlow 2.21)."""
+
+    def convolve() -> tf.Tensor:
+        return tf.raw_ops.Conv2D(input=x, filter=w, **attributes.as_arguments())
+
+    if x.shape.rank == 4 and x.shape[1:].is_fully_defined() and w.shape.is_fully_defined():
+        _, *x_sizes = x.shape
+        out_size = _output_size(np.array(x_sizes[:2], np.int64), np.array(w.shape[:2], np.int64), attributes)
+        if 0 in (*x_sizes, *w.shape, *out_size):
+            return tf.zeros([tf.shape(x)[0], *out_size, w.shape[3]], x.dtype)
+        return convolve() if x.shape[0] else tf.reshape(convolve(), [-1, *out_size, w.shape[3]])
+    x_sizes, w_sizes = tf.shape(x, tf.int64), tf.shape(w, tf.int64)
+    y_sizes = tf.concat([x_sizes[:1], _output_size(x_sizes[1:3], w_sizes[:2], attributes), w_sizes[3:]], 0)
+    nothing = tf.reduce_any(tf.concat([x_sizes, w_sizes, y_sizes], 0) == 0)
+    return tf.cond(nothing, lambda: tf.zeros(y_sizes, x.dtype), convolve)
+
+
+def _output_size(size: Any, taps: Any, attributes: ConvAttributes) -> Any:
+    """Rows and columns of the convolution's output."""
+    stride, dilation = (np.array(n[1:3], np.int64) for n in (attributes.strides, attributes.dilations))
+    if attributes.padding == "SAME":
+        return -(-size // stride)
+    padding = np.array(attributes.explicit_paddings[2:6] or (0, 0, 0, 0), np.int64)
+    return (size + padding[::2] + padding[1::2] - (taps - 1) * dilation - 1) // stride + 1
 
 
 def _input_gradient_by_convolution(

@@ -120,7 +120,7 @@ void Test(Problem p, DataType dtype, Layout layout) {
                   << std::sqrt(error / norm) << "\n";
         Failures() = 1;
       }
-      for (const int threads : {2, 3, 7}) CHECK_TRUE(dw == Run(p, x, dy, algorithm, *isa, threads, &ran));
+      for (const int threads : {2, 3, 7, 16}) CHECK_TRUE(dw == Run(p, x, dy, algorithm, *isa, threads, &ran));
     }
   }
 }

@@ -53,6 +53,8 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(3, 17, 64, 2, 1, 1, 1, 0, 1),      // pointwise, few filters, in place
       Square(3, 17, 3, 48, 1, 1, 1, 0, 1),      // pointwise, few channels, in place
       Square(1, 33, 16, 32, 1, 1, 1, 0, 1),     // pointwise, in place in several tiles of rows
+      Square(3, 27, 49, 80, 1, 1, 1, 0, 1),     // pointwise, in place in wide vectors, several slices of blocks
+      Square(1, 46, 280, 272, 1, 1, 1, 0, 1),   // pointwise, in place, slices that share out the rows of dW
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise
       Square(2, 12, 5, 37, 4, 4, 1, 0, 1),      // patches side by side, folded
       Square(1, 12, 19, 9, 2, 2, 1, 0, 1),      // patches side by side, ragged channels
@@ -61,6 +63,10 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 3, 5, 4, 3, 1, 4, 4, 1),        // dilation that skips the image
       Square(2, 13, 3, 40, 7, 2, 1, 3, 1),      // few channels: fused columns
       Square(1, 12, 5, 9, 11, 4, 1, 2, 1),      // fused columns in unequal slices
+      Square(1, 95, 3, 20, 3, 1, 1, 1, 1),      // fused columns, one row to a strip, an odd number of pixels
+      Square(1, 190, 2, 17, 7, 2, 1, 3, 1),     // fused columns, strided pairs of pixels
+      Square(1, 250, 1, 33, 2, 3, 1, 0, 1),     // fused columns, pairs of pixels with gaps
+      Square(1, 90, 5, 40, 5, 4, 1, 180, 1),    // fused columns, pairs of pixels in wide padding
       Square(2, 20, 15, 12, 5, 1, 1, 2, 1),     // fused columns, several strips
       Square(1, 20, 300, 20, 5, 1, 1, 2, 1),    // strips of several channel blocks, the last one ragged
       Square(1, 71, 33, 1, 3, 3, 1, 1, 1),      // strips of several channel blocks that follow each other in one task

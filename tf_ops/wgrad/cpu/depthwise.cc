@@ -25,7 +25,7 @@ int64_t DepthwiseStripColumns(const Problem& p) {
   constexpr int64_t kMost = 320, kLeast = 32;
   const int64_t pixels_per_column = std::min(p.filter_height, p.in_height) * p.stride_width + 1;
   const int64_t fitting = kCacheBytes / (pixels_per_column * p.out_channels * ElementSize(p.dtype));
-  return CeilDiv(p.out_width, CeilDiv(p.out_width, std::clamp(fitting, kLeast, kMost)));
+  return NearEqualShare(p.out_width, std::clamp(fitting, kLeast, kMost));
 }
 
 // Lines that stay in a first-level cache of 64 sets and 8 ways, of pixels that lie pixel_bytes apart: with 256 bytes
@@ -45,7 +45,7 @@ int64_t WindowPixels(const Problem& p, int64_t strip_columns) {
   const int64_t lines_per_pixel = std::min<int64_t>(p.filter_height, 3) * p.stride_width + 1;
   const int64_t most = CacheLines(p.out_channels * ElementSize(p.dtype)) / lines_per_pixel;
   const int64_t pixels = most < kFewFilters * p.filter_width ? kMaxPixels : most;
-  return CeilDiv(strip_columns, CeilDiv(strip_columns, pixels));
+  return NearEqualShare(strip_columns, pixels);
 }
 
 // Whole output rows of one window, for so many lines as most numbers of channels leave in the first-level cache: 7 x 7

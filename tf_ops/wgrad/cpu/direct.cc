@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
+#include "tf_ops/wgrad/cpu/caches.h"
 #include "tf_ops/wgrad/cpu/padding.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/tap_pixels.h"
@@ -132,15 +133,17 @@ class Task {
 
   void PackB(int64_t group, int64_t first_pixel) {
     for (int64_t i = 0; i < depth_; ++i) pixels_.offsets[i] = i * p_.out_channels;
-    d_.pack(OutBackprop(group, first_pixel), pixels_.offsets, depth_, columns_, kMaxVectors * d_.kernels.lanes, pitch_,
-            0, Panels(group));
+    d_.pack(OutBackprop(group, first_pixel), pixels_.offsets, depth_, columns_, PanelVectorsHere() * d_.kernels.lanes,
+            pitch_, 0, Panels(group));
   }
 
   void MultiplyRows(int64_t group, int64_t tap, int64_t first_row, int64_t rows, bool accumulate) {
     const char* from = Input(group, first_row);
     if (!plan_.a_in_place) d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
     Prefetch next_rows = NextRows(group, first_row, rows);
+    std::optional<Lookahead> lookahead;
     const auto before_tile = [&](T* tile, int64_t tile_rows, int64_t tile_columns) {
+      if (next_block_) lookahead = next_block_->OfNextTile();
       next_rows.Some();
       next_output_.Some();
       if (!plan_.sums_in_cache) {
@@ -159,21 +162,21 @@ class Task {
       }
       T* sums = slice_sums_ + (tap * plan_.rows + first_row + row) * d_.sum_columns + first_column_ +
                 group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
-      MultiplySlice(d_.kernels, indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride, slice_rows, Panels(group),
-                    pitch_, columns_, pixels_.indices, sums, d_.sum_columns, accumulate, next_block_, before_tile);
+      MultiplySlice(d_.kernels, PanelVectorsHere(), indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride,
+                    slice_rows, Panels(group), pitch_, columns_, pixels_.indices, sums, d_.sum_columns, accumulate,
+                    lookahead, before_tile);
     }
   }
 
   // All of the next block, where a cache holds it beside this one, in the order of the memory, which wakes the
   // processor's own prefetcher.
-  std::optional<Lookahead> NextBlock() const {
+  std::optional<SpreadOverTiles> NextBlock() const {
     const bool whole_pixels = end_row_ - first_row_ == plan_.rows && columns_ == plan_.columns;
     if (!plan_.blocks_in_cache || !whole_pixels || next_pixel_ >= end_pixel_) return std::nullopt;
     const int64_t bytes = std::min(plan_.depth_block, end_pixel_ - next_pixel_) * d_.element_size;
-    const int64_t slices = CeilDiv(plan_.rows, plan_.slice_rows);
-    const int64_t asks = slices * Asks(d_.kernels, PanelDepth(plan_, depth_), plan_.slice_rows, columns_);
-    return SpreadEvenly({d_.input + next_pixel_ * p_.in_channels * d_.element_size, bytes * p_.in_channels},
-                        {OutBackprop(0, next_pixel_), bytes * p_.out_channels}, asks);
+    return SpreadOverTiles({d_.input + next_pixel_ * p_.in_channels * d_.element_size, bytes * p_.in_channels},
+                           {OutBackprop(0, next_pixel_), bytes * p_.out_channels}, SliceTiles(plan_.rows),
+                           PanelDepth(plan_, depth_) / kLookaheadPixels);
   }
 
   // The rows that are packed after these, but for those of another tap, which sees most of the same pixels.
@@ -196,20 +199,24 @@ class Task {
   }
 
   // The pixels of dY that are packed after these, where few rows of X pay for the wait: 2_1x1a, 2_1x1b and 3_1x1b gain
-  // 3 to 8 %; with 256 rows and more the others lose up to 3 %.
+  // 3 to 8 %, 4_1x1b and 4_shortcut 2 to 3 %; with more rows the others lose up to 3 %.
   Prefetch NextOutput() const {
     constexpr int64_t kFewRows = 128;
     const int64_t rows = end_row_ - first_row_, groups = end_group_ - first_group_;
-    if (next_block_ || next_pixel_ >= end_pixel_ || plan_.taps * rows > kFewRows) return Prefetch();
+    const bool few_rows = plan_.taps * rows <= std::max(kFewRows, plan_.columns / 2);
+    if (next_block_ || next_pixel_ >= end_pixel_ || !few_rows) return Prefetch();
     const int64_t run = (groups - 1) * plan_.columns + columns_;
     return Prefetch(OutBackprop(first_group_, next_pixel_), p_.out_channels * d_.element_size,
                     std::min(plan_.depth_block, end_pixel_ - next_pixel_), run * d_.element_size,
                     plan_.taps * groups * SliceTiles(rows));
   }
 
+  int64_t PanelVectorsHere() const { return PanelVectors(columns_, d_.kernels.lanes); }
+
   // Tiles of so many rows, slice by slice.
   int64_t SliceTiles(int64_t rows) const {
-    return CeilDiv(rows, plan_.slice_rows) * Tiles(d_.kernels, std::min(rows, plan_.slice_rows), columns_);
+    return rows / plan_.slice_rows * Tiles(d_.kernels, PanelVectorsHere(), plan_.slice_rows, columns_) +
+           Tiles(d_.kernels, PanelVectorsHere(), rows % plan_.slice_rows, columns_);
   }
 
   // One channel of X, at the pixel that offsets count from.
@@ -230,25 +237,17 @@ class Task {
   TapPixels pixels_;
   int64_t end_pixel_, next_pixel_;
   int64_t depth_;  // pixels of the block
-  std::optional<Lookahead> next_block_;
+  std::optional<SpreadOverTiles> next_block_;
   Prefetch next_output_;
   int64_t first_row_, end_row_, first_column_, columns_, first_group_, end_group_;
   T* slice_sums_;
 };
 
 template <typename T>
-const Kernels<T>& KernelsFor(const Plan& plan) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (plan.direct.bf16_pairs) return plan.isa->bf16_pairs;
-  }
-  return KernelsOf<T>(*plan.isa);
-}
-
-template <typename T>
 bool Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
          char* shared, char* workers, Executor* executor) {
   const DirectPlan& blocking = plan.direct;
-  const Kernels<T>& kernels = KernelsFor<T>(plan);
+  const Kernels<T>& kernels = KernelsOf<T>(*plan.isa, blocking.bf16_pairs);
   // Several tasks for each worker even out what else the processors do; a single one packs everything once.
   constexpr int64_t kTasksPerWorker = 4;
   const bool alone = executor->workers() == 1;
@@ -304,8 +303,9 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   constexpr int64_t kFewColumns = 64;
   d.a_in_place = d.pointwise && same_type && d.columns <= kFewColumns;
 
-  // 128 pixels of 512 floats are 256 KiB: B's panels stay in a second-level cache of 512 KiB while A streams past.
-  constexpr int64_t kDepth = 128, kPanelRowBytes = 2048;
+  // 128 pixels of 512 floats are 256 KiB: B's panels stay in a second-level cache of 512 KiB while A streams past. With
+  // 1 MiB 192 pixels, which write dW less often, gain 1.5 %, 256 no more. Pairs gain nothing.
+  constexpr int64_t kPanelRowBytes = 2048, kLeastDepth = 128, kMostDepth = 192;
   d.column_block = RoundUp(CeilDiv(d.columns, CeilDiv(d.padded_columns * sum_size, kPanelRowBytes)), lanes);
   // Thin groups share a task, so that finding the pixels of a tap is paid once for all of them: as many as fill two
   // cache lines of X, which all taps then find in the first-level cache (eight times that costs ResNeXt's last stage 18
@@ -315,7 +315,8 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   d.group_tasks = CeilDiv(p.groups, d.group_block);
   // Near-equal blocks: 7 x 7 maps at batch 8 make three of 131 pixels, not three of 128 and one of 8.
   const int64_t pixels = p.batch * p.out_height * p.out_width;
-  const int64_t depth = bf16_pairs ? 2 * kDepth : kDepth;
+  const int64_t depth =
+      bf16_pairs ? 2 * kLeastDepth : std::clamp(SecondLevelBytes() / 2 / kPanelRowBytes, kLeastDepth, kMostDepth);
   // One image of 14 x 14 is one block, so that dW is written and never read: 4_1x1a and 4_1x1b gain 5 to 19 %.
   constexpr int64_t kOneBlock = 200;
   d.depth_block = pixels <= kOneBlock ? pixels : CeilDiv(pixels, (pixels + depth / 2) / depth);
@@ -326,10 +327,9 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   // last two stages lose up to 8 % (float64: 11 %), with asking for those of smaller ones the first up to 2 %.
   constexpr int64_t kCacheBytes = 256 << 10;
   d.sums_in_cache = sum_bytes <= kCacheBytes;
-  // Two blocks of both tensors and the sums.
-  constexpr int64_t kBlocksBytes = 384 << 10;
-  const int64_t blocks_bytes = 2 * d.depth_block * (p.in_channels + p.out_channels) * sum_size + sum_bytes;
-  d.blocks_in_cache = d.pointwise && blocks_bytes <= kBlocksBytes;
+  // Two blocks of both tensors in three quarters of the second-level cache. bfloat16 gains 6 to 20 %, half 1 to 7.
+  const int64_t blocks_bytes = 2 * d.depth_block * (p.in_channels + p.out_channels) * ElementSize(p.dtype);
+  d.blocks_in_cache = d.pointwise && blocks_bytes <= SecondLevelBytes() / 4 * 3;
   // Partial sums only for those tasks that dW itself does not offer: they cost memory, 1074 page faults and a fifth of
   // the time of 4_1x1a where 4 MiB were mapped anew for each call.
   d.depth_slices = 1;

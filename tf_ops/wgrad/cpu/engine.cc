@@ -6,8 +6,8 @@
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
-#include "tf_ops/wgrad/cpu/few_rows.h"
 #include "tf_ops/wgrad/cpu/plan.h"
+#include "tf_ops/wgrad/cpu/pointwise.h"
 #include "tf_ops/wgrad/cpu/reference.h"
 #include "tf_ops/wgrad/cpu/strip_direct.h"
 #include "tf_ops/wgrad/cpu/thin_groups.h"
@@ -72,7 +72,7 @@ bool RunBundled(const Problem& problem, const Plan& plan, const void* input, con
   if (problem.in_channels > problem.out_channels) std::swap(input, out_backprop);
   bool accurate = true;
   if (plan.in_place) {
-    RunFewRows(bundled, plan, input, out_backprop, product, shared, workers, executor);
+    RunPointwise(bundled, plan, input, out_backprop, product, shared, executor);
   } else {
     accurate = RunDirect(bundled, plan, input, out_backprop, product, shared, workers, executor);
   }
@@ -105,6 +105,8 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
     case Algorithm::kDirect:
       if (plan.bundled_pixels > 0) {
         *accurate = RunBundled(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else if (plan.in_place) {
+        RunPointwise(problem, plan, input, out_backprop, filter_backprop, shared, executor);
       } else if (plan.exchanged) {
         *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.folded) {

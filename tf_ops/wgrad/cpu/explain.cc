@@ -1,8 +1,7 @@
 // What plan.h promises to people: plans and processors as JSON.
-#include <unistd.h>
-
 #include <string>
 
+#include "tf_ops/wgrad/cpu/caches.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/json.h"
 
@@ -26,6 +25,7 @@ std::string Blocking(const DirectPlan& d) {
 std::string Blocking(const StripDirectPlan& s) {
   return JsonObject()
       .Add("fuse_columns", s.fuse_columns)
+      .Add("bf16_pairs", s.bf16_pairs)
       .Add("strip_rows", s.strip_rows)
       .Add("panel_channels", s.panel_channels)
       .Add("channel_block", s.channel_block)
@@ -35,12 +35,13 @@ std::string Blocking(const StripDirectPlan& s) {
       .str();
 }
 
-std::string Blocking(const FewRowsPlan& f, int64_t bundled_pixels) {
+std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
   return JsonObject()
       .Add("bundled_pixels", bundled_pixels)
-      .Add("panel_vectors", f.panel_vectors)
-      .Add("depth_block", f.depth_block)
-      .Add("blocks_per_task", f.blocks_per_task)
+      .Add("sums_in_cache", w.sums_in_cache)
+      .Add("depth_block", w.depth_block)
+      .Add("blocks_per_slice", w.blocks_per_slice)
+      .Add("depth_slices", w.depth_slices)
       .str();
 }
 
@@ -89,7 +90,7 @@ std::string Blocking(const ThinGroupsPlan& t) {
 std::string Blocking(const Plan& plan) {
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      if (plan.in_place) return Blocking(plan.few_rows, plan.bundled_pixels);
+      if (plan.in_place) return Blocking(plan.pointwise, plan.bundled_pixels);
       return plan.strips ? Blocking(plan.strip_direct) : Blocking(plan.direct);
     case Algorithm::kWinograd:
       return Blocking(plan.winograd);
@@ -98,11 +99,6 @@ std::string Blocking(const Plan& plan) {
     default:
       return "{}";
   }
-}
-
-int64_t CacheBytes(int name) {
-  const long bytes = sysconf(name);
-  return bytes > 0 ? bytes : 0;
 }
 
 }  // namespace
@@ -136,9 +132,9 @@ std::string DescribeCpu() {
   return JsonObject()
       .Add("isa", isa.name)
       .Add("vector_bits", int64_t{isa.vector_bytes} * 8)
-      .Add("l1d_bytes", CacheBytes(_SC_LEVEL1_DCACHE_SIZE))
-      .Add("l2_bytes", CacheBytes(_SC_LEVEL2_CACHE_SIZE))
-      .Add("l3_bytes", CacheBytes(_SC_LEVEL3_CACHE_SIZE))
+      .Add("l1d_bytes", ThisCaches().l1d)
+      .Add("l2_bytes", ThisCaches().l2)
+      .Add("l3_bytes", ThisCaches().l3)
       .str();
 }
 

@@ -16,9 +16,9 @@ const Isa& BestIsa();
 const Isa& Portable();
 
 template <typename T>
-const Kernels<T>& KernelsOf(const Isa& isa) {
+const Kernels<T>& KernelsOf(const Isa& isa, [[maybe_unused]] bool bf16_pairs = false) {
   if constexpr (sizeof(T) == sizeof(float)) {
-    return isa.f32;
+    return bf16_pairs ? isa.bf16_pairs : isa.f32;
   } else {
     return isa.f64;
   }

@@ -29,11 +29,11 @@ struct Lookahead {
 inline constexpr int64_t kLookaheadPixels = 4;
 
 // Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
-//   tile[i][j] += sum over p in [0, depth) of a[ap + i] * b[bp * vectors * lanes + j],
+//   tile[i][j] += sum over p in [0, depth) of a[ap + i] * b[bp * b_stride + j],
 // where ap is p * a_stride, or index[p], and bp is p, or index[p]. Moves `lookahead` on, where it is given.
 template <typename T>
-using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index, T* tile,
-                             int64_t tile_stride, bool accumulate, Lookahead* lookahead);
+using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride,
+                             const int32_t* index, T* tile, int64_t tile_stride, bool accumulate, Lookahead* lookahead);
 
 // Packs `count` rows of `width` elements, each at source + offsets[p], widened to T, into panels of panel_width
 // columns: panel k starts at to + k * panel_width * pitch, and its rows follow each other densely. The last panel may

@@ -11,7 +11,7 @@ namespace wgrad::WGRAD_ISA {
 namespace {
 
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
-inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index,
+inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index,
                       Lookahead* lookahead, V (&sum)[kRows][kVectors]) {
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
@@ -20,7 +20,7 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
   }
   const auto multiply = [&](int64_t p) __attribute__((always_inline)) {
     const T* a_row = a + (kIndexed == kIndexedA ? index[p] : p * a_stride);
-    const T* b_row = b + (kIndexed == kIndexedB ? index[p] : p) * (kVectors * kLanes<T>);
+    const T* b_row = b + (kIndexed == kIndexedB ? index[p] : p) * b_stride;
     V b_vector[kVectors];
 #pragma GCC unroll 3
     for (int j = 0; j < kVectors; ++j) b_vector[j] = Load(b_row + j * kLanes<T>);

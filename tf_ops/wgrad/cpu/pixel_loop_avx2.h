@@ -17,15 +17,17 @@ namespace {
 struct MultiplyAdd;
 
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
-inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, const int32_t* index,
+inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index,
                       Lookahead* lookahead, V (&sum)[kRows][kVectors]) {
   static_assert(std::is_same_v<Arithmetic, MultiplyAdd> && kRows * kVectors <= 12 && kVectors <= 3);
   static_assert(kLookaheadPixels == 4 && sizeof(Lookahead) == 32);
+  static_assert(kIndexedA == 1 && kIndexedB == 2);  // the operands of an asm are at most 30
   V s[12];
   const int64_t a_step = a_stride * static_cast<int64_t>(sizeof(T));
+  const int64_t b_step = b_stride * static_cast<int64_t>(sizeof(T));
   int64_t row;
-  // Addresses come in two parts, the displacement and the registers. wgrad_pixel is given those of A for the pixel that
-  // is `ahead` of the pointers, as far as A is not indexed.
+  // Addresses come in two parts, the displacement and the registers. wgrad_pixel is given those of A and of B for the
+  // pixel that is `ahead` of the pointers, as far as they are not indexed.
   asm volatile(
       R"asm(
       .macro wgrad_multiply type, a, sum0, sum1, sum2
@@ -49,17 +51,17 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
         .endif
       .endm
 
-      .macro wgrad_product a, b_displacement, b
-        vmovups \b_displacement\b, %%ymm0
+      .macro wgrad_product a, b
+        vmovups \b, %%ymm0
         .if %c[vectors] == 3
-          vmovups \b_displacement+32\b, %%ymm1
-          vmovups \b_displacement+64\b, %%ymm2
+          vmovups 32\b, %%ymm1
+          vmovups 64\b, %%ymm2
           wgrad_row 0, "\a", %[s0], %[s1], %[s2]
           wgrad_row 1, "\a", %[s3], %[s4], %[s5]
           wgrad_row 2, "\a", %[s6], %[s7], %[s8]
           wgrad_row 3, "\a", %[s9], %[s10], %[s11]
         .elseif %c[vectors] == 2
-          vmovups \b_displacement+32\b, %%ymm1
+          vmovups 32\b, %%ymm1
           wgrad_row 0, "\a", %[s0], %[s1]
           wgrad_row 1, "\a", %[s2], %[s3]
           wgrad_row 2, "\a", %[s4], %[s5]
@@ -82,35 +84,36 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
         .endif
       .endm
 
-      .macro wgrad_pixel ahead, a
-        .if %c[indexed] == %c[indexed_a]
+      .macro wgrad_pixel ahead, a, b
+        .if %c[indexed] == 1
           movslq 4*\ahead(%[index]), %[row]
-          wgrad_product "(%[a],%[row],%c[size])", 32*%c[vectors]*\ahead, "(%[b])"
-        .elseif %c[indexed] == %c[indexed_b]
-          imull $32*%c[vectors], 4*\ahead(%[index]), %k[row]
-          wgrad_product "\a", 0, "(%[b],%[row])"
+          wgrad_product "(%[a],%[row],%c[size])", "\b"
+        .elseif %c[indexed] == 2
+          movslq 4*\ahead(%[index]), %[row]
+          imul %[b_step], %[row]
+          wgrad_product "\a", "(%[b],%[row])"
         .else
-          wgrad_product "\a", 32*%c[vectors]*\ahead, "(%[b])"
+          wgrad_product "\a", "\b"
         .endif
       .endm
 
       .macro wgrad_advance pixels
-        .if %c[indexed] != %c[indexed_a]
+        .if %c[indexed] != 1
           lea (%[a],%[a_step],\pixels), %[a]
         .endif
-        .if %c[indexed] != %c[indexed_b]
-          add $32*%c[vectors]*\pixels, %[b]
+        .if %c[indexed] != 2
+          lea (%[b],%[b_step],\pixels), %[b]
         .endif
-        .if %c[indexed] == %c[indexed_a] || %c[indexed] == %c[indexed_b]
+        .if %c[indexed] == 1 || %c[indexed] == 2
           add $4*\pixels, %[index]
         .endif
       .endm
 
       .macro wgrad_four_pixels
-        wgrad_pixel 0, "(%[a])"
-        wgrad_pixel 1, "(%[a],%[a_step])"
-        wgrad_pixel 2, "(%[a],%[a_step],2)"
-        wgrad_pixel 3, "(%[a],%[a_step3])"
+        wgrad_pixel 0, "(%[a])", "(%[b])"
+        wgrad_pixel 1, "(%[a],%[a_step])", "(%[b],%[b_step])"
+        wgrad_pixel 2, "(%[a],%[a_step],2)", "(%[b],%[b_step],2)"
+        wgrad_pixel 3, "(%[a],%[a_step3])", "(%[b],%[b_step3])"
         wgrad_advance 4
         sub $4, %[depth]
       .endm
@@ -143,7 +146,7 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
       add $4, %[depth]
       jz 5f
       4:
-        wgrad_pixel 0, "(%[a])"
+        wgrad_pixel 0, "(%[a])", "(%[b])"
         wgrad_advance 1
         dec %[depth]
         jnz 4b
@@ -158,9 +161,9 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, c
       : [s0] "=&x"(s[0]), [s1] "=&x"(s[1]), [s2] "=&x"(s[2]), [s3] "=&x"(s[3]), [s4] "=&x"(s[4]), [s5] "=&x"(s[5]),
         [s6] "=&x"(s[6]), [s7] "=&x"(s[7]), [s8] "=&x"(s[8]), [s9] "=&x"(s[9]), [s10] "=&x"(s[10]), [s11] "=&x"(s[11]),
         [depth] "+&r"(depth), [a] "+&r"(a), [b] "+&r"(b), [index] "+&r"(index), [row] "=&r"(row)
-      : [lookahead] "r"(lookahead), [a_step] "r"(a_step), [a_step3] "r"(3 * a_step), [size] "i"(sizeof(T)),
-        [rows] "i"(kRows), [vectors] "i"(kVectors), [indexed] "i"(kIndexed), [indexed_a] "i"(kIndexedA),
-        [indexed_b] "i"(kIndexedB)
+      : [lookahead] "r"(lookahead), [a_step] "r"(a_step), [a_step3] "r"(3 * a_step), [b_step] "r"(b_step),
+        [b_step3] "r"(3 * b_step), [size] "i"(sizeof(T)), [rows] "i"(kRows), [vectors] "i"(kVectors),
+        [indexed] "i"(kIndexed)
       : "rax", "rdx", "ymm0", "ymm1", "ymm2", "ymm3", "cc", "memory");
 #pragma GCC unroll 12
   for (int i = 0; i < kRows * kVectors; ++i) sum[i / kVectors][i % kVectors] = s[i];

@@ -36,6 +36,7 @@ struct DirectPlan {
 // Blocking of the direct algorithm on strips, whose pixels of X are packed once for all taps.
 struct StripDirectPlan {
   bool fuse_columns;        // the filter's columns and the channels form one run of kw * c rows
+  bool bf16_pairs;          // dot products of neighbouring pixels of an output row
   int64_t taps, rows;       // per group
   int64_t columns;          // of one group
   int64_t padded_columns;   // columns rounded up to whole vectors
@@ -91,11 +92,12 @@ struct ThinGroupsPlan {
   int64_t column_tasks, depth_slices;
 };
 
-// Blocking of the direct algorithm on pointwise problems of few input channels, in place.
-struct FewRowsPlan {
-  int64_t panel_vectors;  // of dY, for one micro-kernel
-  int64_t depth_block;    // pixels
-  int64_t blocks_per_task;
+// Blocking of the direct algorithm on pointwise problems whose X and dY are multiplied where they lie.
+struct PointwisePlan {
+  bool sums_in_cache;        // near enough not to be asked for
+  int64_t depth_block;       // pixels
+  int64_t blocks_per_slice;  // depth blocks of one partial sum
+  int64_t depth_slices;
 };
 
 struct Plan {
@@ -106,10 +108,10 @@ struct Plan {
   bool exchanged = false;      // X and dY change places, and the result is transposed
   bool folded = false;         // the columns of a patch count as channels
   int64_t bundled_pixels = 0;  // neighbours that are multiplied as if they were one pixel
-  bool in_place = false;       // pixels or bundles of few channels are multiplied where they lie
+  bool in_place = false;       // pixels or bundles of them are multiplied where they lie
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
-  FewRowsPlan few_rows = {};
+  PointwisePlan pointwise = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
   ThinGroupsPlan thin_groups = {};

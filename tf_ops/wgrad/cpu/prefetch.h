@@ -31,6 +31,43 @@ inline Lookahead SpreadEvenly(const Bytes& a, const Bytes& b, int64_t asks) {
            {static_cast<const char*>(b.first), CeilDiv(b.count, asks)}}};
 }
 
+// Two runs of memory, in equal parts for `tiles` tiles that each ask `asks` times. Each has a stream, if every line of
+// it can be asked for so; otherwise both streams share what is left of the one and then of the other.
+class SpreadOverTiles {
+ public:
+  SpreadOverTiles(const Bytes& a, const Bytes& b, int64_t tiles, int64_t asks)
+      : together_(SpreadEvenly(a, b, tiles * asks)), asks_(asks) {
+    const int64_t a_lines = CeilDiv(a.count, kCacheLine), b_lines = CeilDiv(b.count, kCacheLine);
+    if (std::max(a_lines, b_lines) <= tiles * asks) return;
+    first_ = static_cast<const char*>(a.first);
+    second_ = static_cast<const char*>(b.first) - a_lines * kCacheLine;
+    first_lines_ = a_lines;
+    half_tile_ = CeilDiv(a_lines + b_lines, 2 * tiles);
+    step_ = CeilDiv(kCacheLine * half_tile_, std::max<int64_t>(1, asks));
+  }
+
+  Lookahead OfNextTile() {
+    if (half_tile_ == 0) {
+      const Lookahead lookahead = together_;
+      for (Lookahead::Stream& stream : together_.streams) stream.next += asks_ * stream.step;
+      return lookahead;
+    }
+    const Lookahead lookahead = {{{Line(line_), step_}, {Line(line_ + half_tile_), step_}}};
+    line_ += 2 * half_tile_;
+    return lookahead;
+  }
+
+ private:
+  const char* Line(int64_t line) const { return (line < first_lines_ ? first_ : second_) + line * kCacheLine; }
+
+  Lookahead together_;
+  int64_t asks_;
+  const char* first_ = nullptr;
+  const char* second_ = nullptr;
+  int64_t first_lines_ = 0, half_tile_ = 0, step_ = 0;
+  int64_t line_ = 0;  // the next one
+};
+
 // Runs of `bytes` bytes, to be asked for in about equal parts by `calls` calls of Some: all at once would wait for free
 // line buffers.
 class Prefetch {

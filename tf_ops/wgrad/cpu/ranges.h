@@ -22,6 +22,9 @@ inline Range OutputsInside(int64_t offset, int64_t stride, int64_t in, int64_t o
   return {begin, end};
 }
 
+// The largest of near-equal shares of `total`, each of at most `most`: 49 in shares of at most 20 are 17, 16 and 16.
+inline int64_t NearEqualShare(int64_t total, int64_t most) { return CeilDiv(total, CeilDiv(total, most)); }
+
 // Calls run(first, count) for near-equal shares of [0, total), each of at most `most`, so that none is thin.
 template <typename Run>
 inline void ForEachShare(int64_t total, int64_t most, const Run& run) {

@@ -20,7 +20,7 @@ inline int64_t StripInputRows(const Problem& p, int64_t rows) {
 // which would fill no cache and be a single task.
 inline int64_t StripColumns(const Problem& p) {
   constexpr int64_t kLongRow = 1024, kPartOfRow = 320;
-  return p.out_width <= kLongRow ? p.out_width : CeilDiv(p.out_width, CeilDiv(p.out_width, kPartOfRow));
+  return p.out_width <= kLongRow ? p.out_width : NearEqualShare(p.out_width, kPartOfRow);
 }
 
 inline bool CutsRows(const Problem& p) { return StripColumns(p) < p.out_width; }

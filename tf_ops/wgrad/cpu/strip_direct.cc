@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "tf_ops/wgrad/cpu/blocking.h"
+#include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/strip.h"
 
@@ -18,13 +19,18 @@ constexpr int64_t kMostPixels = 160;
 
 int64_t Chunks(int64_t pixels) { return CeilDiv(pixels, kMostPixels); }
 
-int64_t ChunkPixels(const Problem& p, int64_t strip_rows) {
-  const int64_t pixels = strip_rows * StripColumns(p);
-  return CeilDiv(pixels, Chunks(pixels));
+// Pixels that are multiplied at once.
+int64_t PixelsPerRow(const StripDirectPlan& plan) { return plan.bf16_pairs ? 2 : 1; }
+
+int64_t ChunkPixels(const Problem& p, const StripDirectPlan& plan) {
+  const int64_t pixels = plan.strip_rows * StripColumns(p);
+  return RoundUp(NearEqualShare(pixels, kMostPixels), PixelsPerRow(plan));
 }
 
 // Odd, so that neighbouring panels start in different cache sets.
-int64_t OutputPitch(const Problem& p, const StripDirectPlan& plan) { return ChunkPixels(p, plan.strip_rows) | 1; }
+int64_t OutputPitch(const Problem& p, const StripDirectPlan& plan) {
+  return (ChunkPixels(p, plan) / PixelsPerRow(plan)) | 1;
+}
 
 struct WorkerBytes {
   int64_t x, dy, offsets, index;
@@ -47,7 +53,7 @@ class Task {
   Task(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, T* sums, char* scratch)
       : p_(problem),
         plan_(plan.strip_direct),
-        kernels_(KernelsOf<T>(*plan.isa)),
+        kernels_(KernelsOf<T>(*plan.isa, plan_.bf16_pairs)),
         input_pitch_(InputPitch(problem, plan_.strip_rows)),
         output_pitch_(OutputPitch(problem, plan_)),
         sum_columns_(problem.groups * plan_.padded_columns),
@@ -72,6 +78,7 @@ class Task {
     const int64_t end_channel = std::min(p_.filter_channels, first_channel + channels_per_task);
     first_column_ = column_task * plan_.column_block;
     columns_ = std::min(plan_.columns - first_column_, plan_.column_block);
+    panel_vectors_ = PanelVectors(columns_, kernels_.lanes);
     first_group_ = group_task * plan_.group_block;
     groups_ = std::min(p_.groups - first_group_, plan_.group_block);
     sums_ = all_sums_ + depth_slice * plan_.taps * plan_.rows * sum_columns_;
@@ -104,6 +111,7 @@ class Task {
     ForEachInputRow(
         p_, strip,
         [&](int64_t offset, int64_t pixels, int64_t slot) {
+          if (plan_.bf16_pairs) return PackPairs(offset, pixels, slot);
           if (plan_.panel_channels == p_.in_channels) {  // the one panel is X itself
             const int64_t elements = pixels * p_.in_channels;
             offsets_[0] = offset;
@@ -121,11 +129,27 @@ class Task {
         });
   }
 
+  // Each of the pixels, which lie side by side, with the one that the next output pixel sees in its place, a stride
+  // ahead. Those before the first one are partners in the padding.
+  void PackPairs(int64_t offset, int64_t pixels, int64_t slot) {
+    const int64_t lead = std::min(p_.stride_width, slot % StripWidth(p_));
+    for (int64_t pixel = -lead; pixel < pixels;) {
+      const int64_t partner = pixel + p_.stride_width;
+      const bool in_image = pixel >= 0, partner_in_image = partner < pixels;
+      const int64_t end = std::min(in_image ? pixels : 0, partner_in_image ? pixels - p_.stride_width : pixels);
+      offsets_[0] = in_image ? offset + pixel * p_.in_channels : -1;
+      offsets_[1] = partner_in_image ? offset + partner * p_.in_channels : -1;
+      const int64_t elements = (end - pixel) * p_.in_channels;
+      Pack(input_, 2, elements, elements, 1, 0, x_ + (slot + pixel) * p_.in_channels);
+      pixel = end;
+    }
+  }
+
   // Chunk by chunk, group by group; all groups in one run where the panels of each are as wide as the group.
   void PackOutput(const Strip& strip) {
     const int64_t pixels = strip.pixels();
-    const int64_t chunk_pixels = ChunkPixels(p_, plan_.strip_rows);
-    const bool one_run = plan_.columns == plan_.padded_columns && plan_.columns <= kMaxVectors * kernels_.lanes;
+    const int64_t chunk_pixels = ChunkPixels(p_, plan_);
+    const bool one_run = plan_.columns == plan_.padded_columns && plan_.columns <= panel_vectors_ * kernels_.lanes;
     for (int64_t first = 0; first < pixels; first += chunk_pixels) {
       const int64_t count = std::min(chunk_pixels, pixels - first);
       const int64_t pixel = strip.first_pixel(p_) + first;
@@ -133,7 +157,7 @@ class Task {
         const int64_t channel = (first_group_ + group) * plan_.columns + first_column_;
         for (int64_t i = 0; i < count; ++i) offsets_[i] = (pixel + i) * p_.out_channels + channel;
         Pack(out_backprop_, count, one_run ? groups_ * plan_.columns : columns_,
-             one_run ? plan_.columns : kMaxVectors * kernels_.lanes, output_pitch_, 0,
+             one_run ? plan_.columns : panel_vectors_ * kernels_.lanes, output_pitch_, 0,
              OutputPanels(first / chunk_pixels, group));
       }
     }
@@ -164,10 +188,11 @@ class Task {
 
     // Three channels of 256 x 256 pixels gain 33 % over bursts between the tiles, ResNet's first layer 5 %.
     if (input_run == input_stride && output_run == output_stride) {
-      const int64_t asks = slices * chunks * Asks(kernels_, pixels / chunks, rows, columns_);
+      const int64_t asks =
+          slices * chunks * Asks(kernels_, panel_vectors_, pixels / chunks / PixelsPerRow(plan_), rows, columns_);
       next_strip_ = SpreadEvenly({input, input_pixels * input_run}, {output, pixels * output_run}, asks);
     } else {
-      const int64_t tiles = slices * chunks * Tiles(kernels_, rows, columns_);
+      const int64_t tiles = slices * chunks * Tiles(kernels_, panel_vectors_, rows, columns_);
       next_input_ = Prefetch(input, input_stride, input_pixels, input_run, tiles);
       next_output_ = Prefetch(output, output_stride, pixels, output_run, tiles);
     }
@@ -186,7 +211,7 @@ class Task {
 
   void MultiplyGroup(const Strip& strip, int64_t group, int64_t first_channel, bool accumulate) {
     const int64_t pixels = strip.pixels();
-    const int64_t chunk_pixels = ChunkPixels(p_, plan_.strip_rows);
+    const int64_t chunk_pixels = ChunkPixels(p_, plan_);
     const int64_t filter_columns = plan_.fuse_columns ? 1 : p_.filter_width;
     // The pixels of one row are equally far apart, which takes an instruction less: ResNet's first layer gains 10 %.
     const bool one_row = plan_.strip_rows == 1;
@@ -203,10 +228,11 @@ class Task {
         T* sums = sums_ + (tap * plan_.rows + first_channel + channel) * sum_columns_ +
                   (first_group_ + group) * plan_.padded_columns + first_column_;
         for (int64_t first = 0; first < pixels; first += chunk_pixels) {
-          MultiplySlice(kernels_, indexed, {0, std::min(chunk_pixels, pixels - first)}, one_row ? x + index_[first] : x,
-                        p_.stride_width * step, rows, OutputPanels(first / chunk_pixels, group), output_pitch_,
-                        columns_, index_ + first, sums, sum_columns_, accumulate || first > 0, next_strip_,
-                        [&](auto...) {
+          const int64_t count = std::min(chunk_pixels, pixels - first);
+          MultiplySlice(kernels_, panel_vectors_, indexed, {0, CeilDiv(count, PixelsPerRow(plan_))},
+                        one_row ? x + index_[first] : x, PixelsPerRow(plan_) * p_.stride_width * step, rows,
+                        OutputPanels(first / chunk_pixels, group), output_pitch_, columns_, index_ + first, sums,
+                        sum_columns_, accumulate || first > 0, next_strip_, [&](auto...) {
                           next_input_.Some();
                           next_output_.Some();
                         });
@@ -237,7 +263,7 @@ class Task {
   int64_t* offsets_;
   int32_t* index_;
   int64_t index_step_ = 0;
-  int64_t first_column_, columns_, first_group_, groups_;
+  int64_t first_column_, columns_, panel_vectors_, first_group_, groups_;
   int64_t channels_;  // of each group, packed
   T* sums_;
   std::optional<Lookahead> next_strip_;
@@ -262,7 +288,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
 
   // Near-equal strips of about one chunk.
   s.strip_rows = std::clamp<int64_t>(kMostPixels / p.out_width, 1, p.out_height);
-  s.strip_rows = CeilDiv(p.out_height, CeilDiv(p.out_height, s.strip_rows));
+  s.strip_rows = NearEqualShare(p.out_height, s.strip_rows);
   s.strips = Strips(p, s.strip_rows, StripColumns(p));
 
   // 160 pixels of 256 floats are 160 KiB: they and X's strip stay in a second-level cache of 512 KiB.
@@ -272,6 +298,9 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   s.column_tasks = CeilDiv(s.columns, s.column_block);
 
   s.panel_channels = SliceRows(p.filter_channels);
+  // A row of few channels is one run, whose pairs are packed as easily as its pixels.
+  s.bf16_pairs = MultipliesPairs(p, isa) && s.fuse_columns && s.panel_channels == p.in_channels && s.strip_rows == 1 &&
+                 !CutsRows(p);
   const int64_t panels = CeilDiv(p.filter_channels, s.panel_channels);
   const int64_t panel_bytes = InputPitch(p, s.strip_rows) * s.panel_channels * sum_size;
   const int64_t block_panels = std::clamp<int64_t>(kStripBytes / panel_bytes, 1, panels);

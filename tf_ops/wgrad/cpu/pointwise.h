@@ -1,0 +1,26 @@
+#ifndef TF_OPS_WGRAD_CPU_POINTWISE_H_
+#define TF_OPS_WGRAD_CPU_POINTWISE_H_
+
+#include "tf_ops/wgrad/cpu/engine.h"
+#include "tf_ops/wgrad/cpu/plan.h"
+
+namespace wgrad {
+
+// Whether a pointwise problem has so few input channels that its tensors had better be read where they lie, with every
+// instruction set.
+bool HasFewChannels(const Problem& problem);
+
+// Whether the second-level cache holds the pixels that are multiplied and those that come next.
+bool BlocksFitInCache(const Problem& problem);
+
+// Fills plan->pointwise, the tasks and the workspace size. For pointwise problems in float32 and float64 whose output
+// channels fill whole vectors.
+void PlanPointwise(const Problem& problem, Plan* plan);
+
+// NHWC only. Every Inf and NaN of dW is one of the definition. `shared` is 64-byte aligned.
+void RunPointwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                  void* filter_backprop, char* shared, Executor* executor);
+
+}  // namespace wgrad
+
+#endif  // TF_OPS_WGRAD_CPU_POINTWISE_H_
