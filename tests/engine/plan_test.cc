@@ -206,6 +206,26 @@ void TestChoice() {
   CHECK_EQ(bundled.winograd.rows, Wide().f32.lanes);
 }
 
+// Vectors half as wide for groups that leave half of a vector empty.
+void TestHalfAsWide() {
+  Isa wide = Wide();
+  wide.half_as_wide = &Portable();
+  const auto halves = [&wide](Problem problem, DataType dtype) {
+    problem.dtype = dtype;
+    Plan plan;
+    CHECK_TRUE(MakePlan(problem, Algorithm::kAuto, wide, &plan).ok());
+    return plan.isa == &Portable();
+  };
+  const int64_t lanes = wide.f32.lanes;
+  const auto groups_of = [](int64_t filters) { return Square(8, 28, 32 * filters, 32 * filters, 3, 1, 1, 1, 32); };
+  CHECK_TRUE(halves(groups_of(lanes / 2), DataType::kFloat32));
+  CHECK_TRUE(!halves(groups_of(lanes / 2 + 1), DataType::kFloat32));
+  CHECK_TRUE(!halves(groups_of(lanes / 2), DataType::kFloat64));
+  CHECK_TRUE(!halves(groups_of(lanes / 2), DataType::kBFloat16));
+  CHECK_TRUE(!halves(groups_of(1), DataType::kFloat32));
+  CHECK_TRUE(!halves(Square(8, 28, 64, lanes / 2, 3, 1, 1, 1, 1), DataType::kFloat32));
+}
+
 void TestPairs() {
   const auto multiplies_pairs = [](Problem problem, DataType dtype, const Isa& isa) {
     problem.dtype = dtype;
@@ -227,6 +247,13 @@ void TestPairs() {
   CHECK_TRUE(strip_multiplies_pairs(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)));
   CHECK_TRUE(!strip_multiplies_pairs(Square(8, 112, 3, 64, 7, 2, 1, 3, 1)));
   CHECK_TRUE(!strip_multiplies_pairs(Square(8, 224, 6, 64, 7, 2, 1, 3, 2)));
+  // dY is read where it lies if nothing has to be widened or filled up.
+  const auto dy_in_place = [](const Problem& problem) {
+    return PlanOf(problem, Algorithm::kDirect).strip_direct.dy_in_place;
+  };
+  CHECK_TRUE(dy_in_place(Square(8, 224, 3, 64, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!dy_in_place(Square(8, 224, 3, 63, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!dy_in_place(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)));  // many rows of X for narrow vectors
   // Seven of nine taps see nothing but padding.
   CHECK_TRUE(!multiplies_pairs(Square(8, 14, 64, 128, 3, 1, 13, 13, 1), DataType::kBFloat16, Wide()));
 }
@@ -379,6 +406,7 @@ int main() {
   TestChoice();
   TestTileCut();
   TestTiling();
+  TestHalfAsWide();
   TestPairs();
   TestForced();
   TestWorkspace();

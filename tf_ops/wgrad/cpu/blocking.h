@@ -71,29 +71,40 @@ inline int64_t Tiles(const Kernels<T>& kernels, int64_t panel_vectors, int64_t r
 // How often MultiplySlice asks through a Lookahead.
 template <typename T>
 inline int64_t Asks(const Kernels<T>& kernels, int64_t panel_vectors, int64_t pixels, int64_t rows, int64_t columns) {
-  return pixels / kLookaheadPixels * Tiles(kernels, panel_vectors, rows, columns);
+  return pixels / kernels.lookahead_pixels * Tiles(kernels, panel_vectors, rows, columns);
 }
+
+// Where the rows of B lie, of which a panel is some neighbouring columns.
+template <typename T>
+struct PanelsOfB {
+  const T* first;
+  int64_t column_step;  // from what one column's panel would begin with to the next one's
+  int64_t row_stride;   // or 0, for as many elements as the panel has columns
+
+  static PanelsOfB Packed(const T* first, int64_t pitch) { return {first, pitch, 0}; }
+  static PanelsOfB InPlace(const T* first, int64_t row_stride) { return {first, 1, row_stride}; }
+};
 
 // Multiplies `pixels` of one packed slice of A (`rows` columns of a) by the same ones of all panels of B, tile by tile.
 // Those of an indexed operand are found through `index`, whose first entry is that of the first pixel. before_tile,
 // given the tile's first sum, its rows and its columns, may ask for memory that is needed later.
 template <typename T, typename BeforeTile>
 inline void MultiplySlice(const Kernels<T>& kernels, int64_t panel_vectors, Indexed indexed, Range pixels, const T* a,
-                          int64_t a_stride, int64_t rows, const T* b, int64_t pitch, int64_t columns,
-                          const int32_t* index, T* sums, int64_t sum_stride, bool accumulate,
-                          std::optional<Lookahead>& lookahead, const BeforeTile& before_tile) {
+                          int64_t a_stride, int64_t rows, const PanelsOfB<T>& b, int64_t columns, const int32_t* index,
+                          T* sums, int64_t sum_stride, bool accumulate, std::optional<Lookahead>& lookahead,
+                          const BeforeTile& before_tile) {
   const int64_t panel_width = panel_vectors * kernels.lanes;
   if (indexed != kIndexedA) a += pixels.begin * a_stride;
   for (int64_t column = 0; column < columns; column += panel_width) {
     const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);
-    const T* panel = b + column * pitch;
-    if (indexed != kIndexedB) panel += pixels.begin * vectors * kernels.lanes;
+    const int64_t b_stride = b.row_stride > 0 ? b.row_stride : vectors * kernels.lanes;
+    const T* panel = b.first + column * b.column_step;
+    if (indexed != kIndexedB) panel += pixels.begin * b_stride;
     ForEachShare(rows, kernels.max_rows[vectors], [&](int64_t row, int64_t tile_rows) {
       T* tile = sums + row * sum_stride + column;
       before_tile(tile, tile_rows, vectors * kernels.lanes);
-      kernels.micro[indexed][vectors][tile_rows](pixels.end - pixels.begin, a + row, a_stride, panel,
-                                                 vectors * kernels.lanes, index, tile, sum_stride, accumulate,
-                                                 lookahead ? &*lookahead : nullptr);
+      kernels.micro[indexed][vectors][tile_rows](pixels.end - pixels.begin, a + row, a_stride, panel, b_stride, index,
+                                                 tile, sum_stride, accumulate, lookahead ? &*lookahead : nullptr);
     });
   }
 }

@@ -163,8 +163,8 @@ class Task {
       T* sums = slice_sums_ + (tap * plan_.rows + first_row + row) * d_.sum_columns + first_column_ +
                 group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
       MultiplySlice(d_.kernels, PanelVectorsHere(), indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride,
-                    slice_rows, Panels(group), pitch_, columns_, pixels_.indices, sums, d_.sum_columns, accumulate,
-                    lookahead, before_tile);
+                    slice_rows, PanelsOfB<T>::Packed(Panels(group), pitch_), columns_, pixels_.indices, sums,
+                    d_.sum_columns, accumulate, lookahead, before_tile);
     }
   }
 
@@ -176,7 +176,7 @@ class Task {
     const int64_t bytes = std::min(plan_.depth_block, end_pixel_ - next_pixel_) * d_.element_size;
     return SpreadOverTiles({d_.input + next_pixel_ * p_.in_channels * d_.element_size, bytes * p_.in_channels},
                            {OutBackprop(0, next_pixel_), bytes * p_.out_channels}, SliceTiles(plan_.rows),
-                           PanelDepth(plan_, depth_) / kLookaheadPixels);
+                           PanelDepth(plan_, depth_) / d_.kernels.lookahead_pixels);
   }
 
   // The rows that are packed after these, but for those of another tap, which sees most of the same pixels.

@@ -26,6 +26,7 @@ std::string Blocking(const StripDirectPlan& s) {
   return JsonObject()
       .Add("fuse_columns", s.fuse_columns)
       .Add("bf16_pairs", s.bf16_pairs)
+      .Add("dy_in_place", s.dy_in_place)
       .Add("strip_rows", s.strip_rows)
       .Add("panel_channels", s.panel_channels)
       .Add("channel_block", s.channel_block)

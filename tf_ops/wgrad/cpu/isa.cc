@@ -7,9 +7,18 @@ const Isa& Avx2();
 const Isa& Avx512();
 void AddAvx512Bf16Pairs(Isa* isa);
 
-const Isa& Avx512Bf16() {
+const Isa& Avx512AndAvx2() {
   static const Isa isa = [] {
     Isa isa = Avx512();
+    isa.half_as_wide = &Avx2();
+    return isa;
+  }();
+  return isa;
+}
+
+const Isa& Avx512Bf16() {
+  static const Isa isa = [] {
+    Isa isa = Avx512AndAvx2();
     isa.name = "avx512_bf16";
     AddAvx512Bf16Pairs(&isa);
     return isa;
@@ -28,7 +37,7 @@ std::vector<const Isa*> SupportedIsas() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl")) {
       if (__builtin_cpu_supports("avx512bf16")) isas.push_back(&Avx512Bf16());
-      isas.push_back(&Avx512());
+      isas.push_back(&Avx512AndAvx2());
     }
     isas.push_back(&Avx2());
   }

@@ -15,9 +15,9 @@ inline constexpr int64_t kCacheLine = 64;  // bytes
 // Which operand of a product is taken through a list, for each pixel where its row is: in elements of A, in rows of B.
 enum Indexed { kNotIndexed, kIndexedA, kIndexedB };
 
-// What a micro-kernel asks for while it multiplies: with every kLookaheadPixels pixels the line at `next` of each
-// stream, `step` bytes behind the one before. Asked for in bursts, between the tiles, lines that are far away take all
-// of the line buffers for so long that the operands, which come from the second-level cache, wait for one.
+// What a micro-kernel asks for while it multiplies: with every Kernels::lookahead_pixels pixels the line at `next` of
+// each stream, `step` bytes behind the one before. Asked for in bursts, between the tiles, lines that are far away take
+// all of the line buffers for so long that the operands, which come from the second-level cache, wait for one.
 struct Lookahead {
   struct Stream {
     const char* next;
@@ -25,8 +25,6 @@ struct Lookahead {
   };
   Stream streams[2];
 };
-
-inline constexpr int64_t kLookaheadPixels = 4;
 
 // Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
 //   tile[i][j] += sum over p in [0, depth) of a[ap + i] * b[bp * b_stride + j],
@@ -171,6 +169,7 @@ inline constexpr int kMaxRows = 16;
 template <typename T>
 struct Kernels {
   int lanes;
+  int lookahead_pixels;                                    // from one line that a Lookahead asks for to the next
   int max_rows[kMaxVectors + 1];                           // tallest micro-kernel for each number of vectors
   MicroKernel<T> micro[3][kMaxVectors + 1][kMaxRows + 1];  // by Indexed first
   PackRows<T> pack[4];                                     // by the DataType of the source
@@ -190,6 +189,7 @@ using TransposeMatrix = void (*)(const void* from, int64_t from_stride, int64_t 
 struct Isa {
   const char* name;
   int vector_bytes;
+  const Isa* half_as_wide;  // of the same processor, or null
   TransposeMatrix transpose16, transpose32, transpose64;
   Kernels<float> f32;
   Kernels<double> f64;

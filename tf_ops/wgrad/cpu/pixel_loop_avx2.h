@@ -16,6 +16,8 @@ namespace {
 
 struct MultiplyAdd;
 
+inline constexpr int kLookaheadPixels = 4;
+
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
 inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index,
                       Lookahead* lookahead, V (&sum)[kRows][kVectors]) {

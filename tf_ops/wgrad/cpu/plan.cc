@@ -185,7 +185,6 @@ const char* PointwiseDirect(const Problem& p, const Isa& isa, bool, Plan* plan) 
   if (!SumsInItsType(p.dtype)) return "X and dY have to be widened";
   // A tile of AVX-512 reads a line of X for 24 vectors of products, one of AVX2 for 12 of half the length, which would
   // wait for the second-level cache: it loses 13 to 28 %.
-  constexpr int kWideVectorBytes = 64;
   if (isa.vector_bytes < kWideVectorBytes) return "packed panels are read faster than X and dY are";
   if (p.out_channels % Lanes(p.dtype, isa) != 0) return "the filters do not fill whole vectors";
   if (HasFewChannels(p)) return "of so few channels neighbouring pixels may be multiplied as one";
@@ -261,6 +260,14 @@ const char* Reference(const Problem&, const Isa&, bool, Plan* plan) {
   return nullptr;
 }
 
+// Groups of no more filters than half of a vector take shorter ones, where they gain up to 40 %: ResNeXt's of 8.
+// Depthwise problems run across the groups, and pairs of bfloat16 are as fast as twice as many filters.
+const Isa& BestFor(const Problem& p, const Isa& widest) {
+  if (widest.half_as_wide == nullptr || p.groups == 1 || p.filter_channels == 1) return widest;
+  const bool half_empty = 2 * (p.out_channels / p.groups) <= Lanes(p.dtype, widest);
+  return half_empty && !MultipliesPairs(p, widest) ? *widest.half_as_wide : widest;
+}
+
 struct Entry {
   Algorithm algorithm;
   Candidate candidate;
@@ -276,8 +283,9 @@ constexpr Entry kCandidates[] = {
 
 }  // namespace
 
-Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& isa, Plan* plan,
+Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& widest, Plan* plan,
                 const std::function<void(Algorithm, const char*)>& declined) {
+  const Isa& isa = BestFor(problem, widest);
   const bool forced = algorithm != Algorithm::kAuto;
   const char* const unplannable = WhyUnplannable(problem);
   const char* reason = "";

@@ -37,6 +37,7 @@ struct DirectPlan {
 struct StripDirectPlan {
   bool fuse_columns;        // the filter's columns and the channels form one run of kw * c rows
   bool bf16_pairs;          // dot products of neighbouring pixels of an output row
+  bool dy_in_place;         // dY is read where it lies
   int64_t taps, rows;       // per group
   int64_t columns;          // of one group
   int64_t padded_columns;   // columns rounded up to whole vectors

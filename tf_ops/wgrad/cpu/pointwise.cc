@@ -59,7 +59,7 @@ class Task {
     const int64_t bytes = depth * static_cast<int64_t>(sizeof(T));
     SpreadOverTiles next_block({a + depth * p_.in_channels, bytes * p_.in_channels},
                                {b + depth * p_.out_channels, bytes * p_.out_channels}, Tiles(),
-                               depth / kLookaheadPixels);
+                               depth / kernels_.lookahead_pixels);
     ForEachTile([&](int64_t row, int64_t rows, int64_t vector, int64_t vectors) {
       const int64_t column = vector * kernels_.lanes;
       T* tile = sums_ + row * p_.out_channels + column;

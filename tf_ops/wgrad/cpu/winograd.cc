@@ -259,9 +259,10 @@ class Winograd {
         Range run = {with_point.begin, with_point.begin};
         do {  // at least once, for zeros where the chunk has no such tile
           run = {run.end, std::min(with_point.end, run.end + kMaxWinogradRun)};
-          MultiplySlice(kernels_, kMaxVectors, kNotIndexed, run, a, a_stride, rows, b, sizes_.pitch, columns, nullptr,
-                        sum, sizes_.sum_columns, add || run.begin > with_point.begin,
-                        next_chunk == nullptr ? next_point : *next_chunk, before_tile);
+          MultiplySlice(kernels_, kMaxVectors, kNotIndexed, run, a, a_stride, rows,
+                        PanelsOfB<T>::Packed(b, sizes_.pitch), columns, nullptr, sum, sizes_.sum_columns,
+                        add || run.begin > with_point.begin, next_chunk == nullptr ? next_point : *next_chunk,
+                        before_tile);
         } while (run.end < with_point.end);
         a += kSliceRows * sizes_.pitch;
         sum += kSliceRows * sizes_.sum_columns;
