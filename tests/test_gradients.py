@@ -331,6 +331,41 @@ def test_empty_of_unknown_shapes(empty: str, data_format: str) -> None:
     np.testing.assert_array_equal(ddy.shape, conv.output_shape)
 
 
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("shape", [[None, None, None, 4], [None] * 4])
+def test_empty_convolution_of_unknown_shapes(shape: list[int | None], explicit: bool) -> None:
+    """Outputs of no images and of no rows have Conv2D's shape, and its static one, whatever kernels it has."""
+    w = tf.ones([3, 2, 4, 6])
+    padding = [[0, 0], [1, 0], [0, 1], [0, 0]] if explicit else "VALID"
+
+    @tf.function(input_signature=[tf.TensorSpec(shape)])
+    def traced(x: tf.Tensor) -> list[Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = plugin.conv2d(x, w, [2, 1], padding)
+            assert y.shape.as_list() == [None, None, None, 6]
+        return [y, tape.gradient(y, x)]
+
+    for sizes in ([0, 5, 5, 4], [2, 1, 5, 4] if not explicit else [2, 0, 5, 4], [2, 5, 5, 4]):
+        y, dx = traced(tf.ones(sizes))
+        # In float64, of which oneDNN has no kernel.
+        expected = tf.nn.conv2d(tf.ones(sizes, tf.float64), tf.cast(w, tf.float64), [2, 1], padding)
+        np.testing.assert_array_equal(y, expected)
+        assert dx.shape == sizes
+
+
+def test_empty_convolution_with_an_error() -> None:
+    """Nothing to sum hides no error."""
+    for x, w in (
+        ([1, 4, 4, 3], [0, 3, 3, 4]),  # a filter of no rows
+        ([1, 4, 4, 3], [3, 3, 2, 0]),  # channels that no groups divide
+        ([1, 0, 5, 1], [3, 3, 1, 1]),  # an image too small by more than the filter may be
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            plugin.conv2d(tf.ones(x), tf.ones(w), 1, "VALID")
+    assert plugin.conv2d(tf.ones([1, 1, 1, 1]), tf.ones([4, 4, 1, 1]), 2, "VALID").shape == [1, 0, 0, 1]
+
+
 @pytest.mark.parametrize("geometry", ["plain", "all at once"])
 def test_forward_mode(geometry: str) -> None:
     conv = GEOMETRIES[geometry]

@@ -7,7 +7,7 @@ gradients work to any order, also where TensorFlow's own kernels do not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,24 +96,50 @@ def _forward_by_onednn(x: tf.Tensor, w: tf.Tensor, attributes: ConvAttributes) -
         return tf.raw_ops.Conv2D(input=x, filter=w, **attributes.as_arguments())
 
     if x.shape.rank == 4 and x.shape[1:].is_fully_defined() and w.shape.is_fully_defined():
-        _, *x_sizes = x.shape
-        out_size = _output_size(np.array(x_sizes[:2], np.int64), np.array(w.shape[:2], np.int64), attributes)
-        if 0 in (*x_sizes, *w.shape, *out_size):
-            return tf.zeros([tf.shape(x)[0], *out_size, w.shape[3]], x.dtype)
-        return convolve() if x.shape[0] else tf.reshape(convolve(), [-1, *out_size, w.shape[3]])
-    x_sizes, w_sizes = tf.shape(x, tf.int64), tf.shape(w, tf.int64)
-    y_sizes = tf.concat([x_sizes[:1], _output_size(x_sizes[1:3], w_sizes[:2], attributes), w_sizes[3:]], 0)
-    nothing = tf.reduce_any(tf.concat([x_sizes, w_sizes, y_sizes], 0) == 0)
-    return tf.cond(nothing, lambda: tf.zeros(y_sizes, x.dtype), convolve)
+        batch, *x_sizes = x.shape
+        sizes = [1 if batch is None else batch, *x_sizes], [*w.shape]
+        y_sizes = _output_sizes(*sizes, attributes, max)
+        if _sums_nothing(*sizes, y_sizes, max):
+            return tf.zeros([tf.shape(x)[0], *y_sizes[1:]], x.dtype)
+        return tf.reshape(convolve(), [-1, *y_sizes[1:]]) if batch is None else convolve()
+    sizes = tf.unstack(tf.shape(x, tf.int64), 4), tf.unstack(tf.shape(w, tf.int64), 4)
+    y_sizes = _output_sizes(*sizes, attributes, tf.maximum)
+    nothing = _sums_nothing(*sizes, y_sizes, tf.maximum)
+    inferred: list[tf.TensorShape] = []
+
+    def inferring_convolve() -> tf.Tensor:
+        y = convolve()
+        inferred.append(y.shape)
+        return y
+
+    y = tf.cond(nothing, lambda: tf.zeros(y_sizes, x.dtype), inferring_convolve)
+    if inferred:  # which tf.cond does not keep, because the other branch does not know it
+        y.set_shape(inferred[0])
+    return y
 
 
-def _output_size(size: Any, taps: Any, attributes: ConvAttributes) -> Any:
-    """Rows and columns of the convolution's output."""
-    stride, dilation = (np.array(n[1:3], np.int64) for n in (attributes.strides, attributes.dilations))
-    if attributes.padding == "SAME":
-        return -(-size // stride)
-    padding = np.array(attributes.explicit_paddings[2:6] or (0, 0, 0, 0), np.int64)
-    return (size + padding[::2] + padding[1::2] - (taps - 1) * dilation - 1) // stride + 1
+def _output_sizes(
+    x: Sequence[Any], w: Sequence[Any], attributes: ConvAttributes, maximum: Callable[[Any, int], Any]
+) -> list[Any]:
+    """The shape of the convolution's output, from those of its arguments: integers, or scalars and tf.maximum."""
+    sizes = []
+    for axis in (1, 2):
+        stride, dilation = attributes.strides[axis], attributes.dilations[axis]
+        if attributes.padding == "SAME":
+            sizes.append(-(-x[axis] // stride))
+            continue
+        padding = sum(attributes.explicit_paddings[2 * axis : 2 * axis + 2])
+        room = x[axis] + padding - (w[axis - 1] - 1) * dilation - 1 + stride
+        sizes.append(maximum(room, 0) // stride - maximum(-room, 0) // stride)  # towards zero, as Conv2D divides
+    return [x[0], *sizes, w[3]]
+
+
+def _sums_nothing(x: Sequence[Any], w: Sequence[Any], y: Sequence[Any], maximum: Callable[[Any, int], Any]) -> Any:
+    """Whether a convolution of these shapes has no products, or no output. Not if Conv2D has an error for them."""
+    channels = maximum(w[2], 1)
+    remainder = x[3] % channels + w[3] % maximum(x[3] // channels, 1)
+    valid = (w[0] > 0) & (w[1] > 0) & (w[2] > 0) & (remainder < 1) & (y[1] > -1) & (y[2] > -1)
+    return valid & (x[0] * x[1] * x[2] * x[3] * y[1] * y[2] * y[3] < 1)
 
 
 def _input_gradient_by_convolution(
@@ -160,12 +186,10 @@ def _input_gradient_by_convolution(
     windows = tf.pad(spread, [[0, 0], [before[0], after[0]], [before[1], after[1]], [0, 0]])
     start = start + before
     stop = start + size + reach
-    dx = tf.raw_ops.Conv2D(
-        input=windows[:, start[0] : stop[0], start[1] : stop[1]],
-        filter=_turn(w, w_sizes[2], groups, filters // groups),
-        strides=[1, 1, 1, 1],
-        padding="VALID",
-        dilations=attributes.dilations,
+    dx = _forward(
+        windows[:, start[0] : stop[0], start[1] : stop[1]],
+        _turn(w, w_sizes[2], groups, filters // groups),
+        ConvAttributes((1, 1, 1, 1), "VALID", dilations=attributes.dilations),
     )
     return dx if math is np else dx[..., : x_sizes[3]]
 

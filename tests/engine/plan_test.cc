@@ -258,6 +258,26 @@ void TestPairs() {
   CHECK_TRUE(!multiplies_pairs(Square(8, 14, 64, 128, 3, 1, 13, 13, 1), DataType::kBFloat16, Wide()));
 }
 
+// Many groups of one channel to many filters share no more panels than a thread may hold.
+void TestPanelsOfManyGroups() {
+  for (const Isa* isa : {&Portable(), &Wide()}) {
+    Plan plan;
+    CHECK_TRUE(MakePlan(Square(1, 16, 32, 16384, 1, 1, 1, 0, 32), Algorithm::kDirect, *isa, &plan).ok());
+  }
+}
+
+// What nobody could count is not counted for the choice of vectors either.
+void TestUnplannable() {
+  Isa wide = Wide();
+  wide.half_as_wide = &Portable();
+  Problem p = Square(1, 1, 4, 2, 1, 1, 1, 0, 2);
+  p.dtype = DataType::kBFloat16;
+  p.in_height = p.out_height = p.filter_height = int64_t{1} << 40;
+  Plan plan;
+  CHECK_TRUE(MakePlan(p, Algorithm::kAuto, wide, &plan).ok());
+  CHECK_TRUE(plan.algorithm == Algorithm::kReference);
+}
+
 void TestForced() {
   Plan plan;
   const Problem strided = Square(8, 56, 64, 64, 3, 3, 1, 1, 1);
@@ -407,6 +427,8 @@ int main() {
   TestTileCut();
   TestTiling();
   TestHalfAsWide();
+  TestPanelsOfManyGroups();
+  TestUnplannable();
   TestPairs();
   TestForced();
   TestWorkspace();

@@ -307,12 +307,6 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   // 1 MiB 192 pixels, which write dW less often, gain 1.5 %, 256 no more. Pairs gain nothing.
   constexpr int64_t kPanelRowBytes = 2048, kLeastDepth = 128, kMostDepth = 192;
   d.column_block = RoundUp(CeilDiv(d.columns, CeilDiv(d.padded_columns * sum_size, kPanelRowBytes)), lanes);
-  // Thin groups share a task, so that finding the pixels of a tap is paid once for all of them: as many as fill two
-  // cache lines of X, which all taps then find in the first-level cache (eight times that costs ResNeXt's last stage 18
-  // %).
-  constexpr int64_t kGroupBytes = 128;
-  d.group_block = std::clamp<int64_t>(kGroupBytes / (d.rows * sum_size), 1, p.groups);
-  d.group_tasks = CeilDiv(p.groups, d.group_block);
   // Near-equal blocks: 7 x 7 maps at batch 8 make three of 131 pixels, not three of 128 and one of 8.
   const int64_t pixels = p.batch * p.out_height * p.out_width;
   const int64_t depth =
@@ -320,6 +314,14 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   // One image of 14 x 14 is one block, so that dW is written and never read: 4_1x1a and 4_1x1b gain 5 to 19 %.
   constexpr int64_t kOneBlock = 200;
   d.depth_block = pixels <= kOneBlock ? pixels : CeilDiv(pixels, (pixels + depth / 2) / depth);
+  // Thin groups share a task, so that finding the pixels of a tap is paid once for all of them: as many as fill two
+  // cache lines of X, which all taps then find in the first-level cache (eight times that costs ResNeXt's last stage 18
+  // %).
+  constexpr int64_t kGroupBytes = 128, kPanelBytes = 4 << 20;
+  const int64_t group_panel_bytes = Pitch(d) * d.column_block * sum_size;
+  d.group_block =
+      std::clamp<int64_t>(std::min(kGroupBytes / (d.rows * sum_size), kPanelBytes / group_panel_bytes), 1, p.groups);
+  d.group_tasks = CeilDiv(p.groups, d.group_block);
   const int64_t blocks = CeilDiv(pixels, d.depth_block);
 
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;

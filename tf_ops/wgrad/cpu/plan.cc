@@ -285,9 +285,9 @@ constexpr Entry kCandidates[] = {
 
 Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& widest, Plan* plan,
                 const std::function<void(Algorithm, const char*)>& declined) {
-  const Isa& isa = BestFor(problem, widest);
   const bool forced = algorithm != Algorithm::kAuto;
   const char* const unplannable = WhyUnplannable(problem);
+  const Isa& isa = unplannable == nullptr ? BestFor(problem, widest) : widest;
   const char* reason = "";
   for (const Entry& entry : kCandidates) {
     if (forced && algorithm != entry.algorithm) continue;

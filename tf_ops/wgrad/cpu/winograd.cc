@@ -270,9 +270,8 @@ class Winograd {
     }
   }
 
-  // The pixels that the next chunk reads and this one has not, rows of images, where the panels of a chunk leave room
-  // for them: 2_3x3 gains 8 %, 3_3x3 loses 1 %. Not those of phases, which lie between each other, nor a part of the
-  // channels.
+  // The pixels that the next chunk reads and this one has not, rows of images, where a chunk is small enough: 2_3x3
+  // gains 8 %, 3_3x3 loses 1 %. Not those of phases, which lie between each other, nor a part of the channels.
   std::optional<Lookahead> NextChunk(const Range& chunk, const Range& next_chunk, int64_t bundles) const {
     if (bundles < plan_.bundles || p_.dilation_height > 1 || p_.dilation_width > 1) return std::nullopt;
     const int64_t panel_bytes = plan_.bundles * (sizes_.u + sizes_.v) * static_cast<int64_t>(sizeof(T));
