@@ -22,4 +22,6 @@ int64_t SecondLevelBytes() {
   return ThisCaches().l2 > 0 ? ThisCaches().l2 : kUsual;
 }
 
+int64_t MostBlockBytes() { return SecondLevelBytes() / 8 * 3; }
+
 }  // namespace wgrad

@@ -329,9 +329,9 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   // last two stages lose up to 8 % (float64: 11 %), with asking for those of smaller ones the first up to 2 %.
   constexpr int64_t kCacheBytes = 256 << 10;
   d.sums_in_cache = sum_bytes <= kCacheBytes;
-  // Two blocks of both tensors in three quarters of the second-level cache. bfloat16 gains 6 to 20 %, half 1 to 7.
-  const int64_t blocks_bytes = 2 * d.depth_block * (p.in_channels + p.out_channels) * ElementSize(p.dtype);
-  d.blocks_in_cache = d.pointwise && blocks_bytes <= SecondLevelBytes() / 4 * 3;
+  // bfloat16 gains 6 to 20 %, half 1 to 7.
+  const int64_t block_bytes = d.depth_block * (p.in_channels + p.out_channels) * ElementSize(p.dtype);
+  d.blocks_in_cache = d.pointwise && block_bytes <= MostBlockBytes();
   // Partial sums only for those tasks that dW itself does not offer: they cost memory, 1074 page faults and a fifth of
   // the time of 4_1x1a where 4 MiB were mapped anew for each call.
   d.depth_slices = 1;

@@ -12,9 +12,6 @@ std::vector<const Isa*> SupportedIsas();
 
 const Isa& BestIsa();
 
-// Of AVX-512.
-inline constexpr int kWideVectorBytes = 64;
-
 // Vectors of 16 bytes; on every processor.
 const Isa& Portable();
 

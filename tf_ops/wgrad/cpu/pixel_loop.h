@@ -12,7 +12,7 @@ namespace {
 
 // With the vectors of AVX-512 the products of two pixels take as long as a line takes to come: three channels of 224 x
 // 224 pixels gain 22 % over four. Shorter vectors have no time for so many requests.
-inline constexpr int kLookaheadPixels = kVectorBytes >= 64 ? 2 : 4;
+inline constexpr int kLookaheadPixels = kVectorBytes >= kWideVectorBytes ? 2 : 4;
 
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
 inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index,

@@ -26,9 +26,6 @@ int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; 
 
 int64_t PixelBytes(const Problem& p) { return (p.in_channels + p.out_channels) * ElementSize(p.dtype); }
 
-// This block and the next one take three quarters of the second-level cache.
-int64_t MostBlockBytes() { return SecondLevelBytes() / 8 * 3; }
-
 template <typename T>
 class Task {
  public:
