@@ -98,6 +98,16 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(2, 7, 6, 18, 5, 2, 1, 2, 6),       // depthwise with a multiplier
       Square(1, 16, 32, 32, 3, 1, 2, 2, 8),     // thin groups, dilated
       Square(2, 12, 40, 20, 3, 1, 1, 1, 5),     // wide groups
+      Square(2, 13, 64, 64, 3, 1, 1, 1, 16),    // groups in place, several to a vector
+      Square(2, 11, 48, 48, 3, 2, 1, 1, 6),     // groups in place, as wide as half of a vector of 64 bytes
+      Square(3, 10, 32, 64, 3, 1, 2, 2, 16),    // groups in place, vectors of X that begin before the last groups
+      Square(2, 8, 32, 80, 3, 1, 1, 1, 16),     // groups in place that reach over the end of a vector
+      Square(2, 30, 32, 128, 1, 3, 1, 0, 32),   // groups in place, one channel and one tap each
+      Square(1, 9, 40, 80, 5, 1, 1, 2, 5),      // groups in place, one to a wide vector
+      Square(2, 13, 80, 160, 3, 2, 1, 1, 5),    // groups in place, two wide vectors each
+      Square(2, 16, 62, 96, 3, 1, 1, 1, 2),     // groups in place, three wide vectors and unequal tiles of rows
+      Square(2, 3, 48, 48, 3, 1, 5, 5, 6),      // groups in place, taps that see nothing but padding
+      Square(9, 15, 64, 32, 2, 1, 1, 0, 2),     // groups in place, two groups of many strips
       Square(3, 8, 16, 16, 3, 1, 1, 1, 1),      // Winograd, whole tiles
       Square(2, 9, 19, 35, 3, 1, 1, 0, 1),      // Winograd in tiles of 4 and of 3 pixels, ragged channels
       Square(1, 12, 8, 12, 3, 1, 3, 3, 1),      // Winograd, nine phases
@@ -198,6 +208,8 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   add_long(3, 34, 40, 2, 2, 3, 1);   // groups with ragged panels
   add_long(2, 6, 4, 2, 3, 1, 1);     // thin groups
   add_long(1, 9, 9, 3, 4, 3, 200);   // thin groups, far taps
+  add_long(2, 32, 32, 8, 3, 1, 1);   // groups in place, several to a vector
+  add_long(1, 32, 64, 2, 3, 2, 40);  // groups in place, two wide vectors each
   add_long(1, 37, 37, 37, 3, 1, 1);  // depthwise, several windows to a part
   add_long(3, 20, 20, 20, 5, 2, 1);  // depthwise of stride 2, several rows of taps
   add_long(2, 17, 17, 17, 4, 1, 1);  // depthwise, runs

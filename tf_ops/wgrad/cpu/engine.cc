@@ -6,6 +6,7 @@
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
+#include "tf_ops/wgrad/cpu/groups_in_place.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/pointwise.h"
 #include "tf_ops/wgrad/cpu/reference.h"
@@ -105,6 +106,8 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
     case Algorithm::kDirect:
       if (plan.bundled_pixels > 0) {
         *accurate = RunBundled(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else if (plan.in_place && problem.groups > 1) {
+        RunGroupsInPlace(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.in_place) {
         RunPointwise(problem, plan, input, out_backprop, filter_backprop, shared, executor);
       } else if (plan.exchanged) {

@@ -1,6 +1,8 @@
 // For groups the estimates were fitted to 499 measured problems, of 2 to 64 groups of 1 to 128 channels and 1 to 128
 // filters. What they choose takes 1 % longer in the mean than the fastest of the three algorithms; 12 problems lose
-// more than 20 %, the worst 74 %. Without groups, Winograd's and the direct one's meet the ratio of the two times
+// more than 20 %, the worst 74 %. Those of groups in place were added from 641 problems with AVX-512 and AVX2, of 2 to
+// 64 groups of 1 to 64 channels and filters: what is chosen with them takes 4 % longer than the faster one, where the
+// others alone would take 38 and 58 %. Without groups, Winograd's and the direct one's meet the ratio of the two times
 // within 15 % in the mean for 30 problems, from 3 to 512 channels and from 3 x 3 to 224 x 224 pixels, dilated and
 // strided too; the two that they decide wrongly lose 9 % and 13 %.
 #include "tf_ops/wgrad/cpu/estimate.h"
@@ -80,6 +82,19 @@ double ThinGroupsCycles(const Problem& p, const Isa& isa) {
                         static_cast<double>(p.out_height * p.out_width) * pack_output +
                         PixelTaps(p) * channels * (kMultiply + kFarPixels * channels);
   return static_cast<double>(p.batch * CeilDiv(p.out_channels, lanes)) * vector;
+}
+
+double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const GroupsInPlacePlan& plan) {
+  const double multiply = plan.shared_vectors ? 0.43 : 0.5;
+  constexpr double kPixel = 1.8, kTile = 45, kSum = 1;
+  constexpr double kLine = 0.7;  // of X and dY, more than the others take
+  const int64_t taps = p.filter_height * p.filter_width;
+  const auto tiles = static_cast<double>(plan.bundles * plan.bundle_tiles);
+  const auto sums = static_cast<double>(p.filter_channels * p.out_channels / Lanes(p.dtype, isa));
+  const auto lines = static_cast<double>((InputElements(p) + OutputElements(p)) * ElementSize(p.dtype) / kCacheLine);
+  const double pixel_taps = static_cast<double>(p.batch) * PixelTaps(p);
+  return pixel_taps * (multiply * sums + kPixel * tiles) +
+         static_cast<double>(plan.strips * taps) * (kTile * tiles + kSum * sums) + kLine * lines;
 }
 
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {

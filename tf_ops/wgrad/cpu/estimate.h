@@ -15,6 +15,7 @@ double DirectCycles(const Problem& problem, const Isa& isa, bool exchanged);
 // Of problems with groups.
 double GroupedDirectCycles(const Problem& problem, const Isa& isa);
 double ThinGroupsCycles(const Problem& problem, const Isa& isa);
+double GroupsInPlaceCycles(const Problem& problem, const Isa& isa, const GroupsInPlacePlan& plan);
 
 double WinogradCycles(const Problem& problem, const Isa& isa, const WinogradPlan& plan);
 

@@ -46,6 +46,16 @@ std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
       .str();
 }
 
+std::string Blocking(const GroupsInPlacePlan& g) {
+  return JsonObject()
+      .Add("shared_vectors", g.shared_vectors)
+      .Add("sums_in_place", g.in_place)
+      .Add("bundles", g.bundles)
+      .Add("strip_rows", g.strip_rows)
+      .Add("depth_slices", g.depth_slices)
+      .str();
+}
+
 std::string Blocking(const WinogradPlan& w) {
   return JsonObject()
       .Add("shared_transforms", w.shared_transforms)
@@ -91,6 +101,7 @@ std::string Blocking(const ThinGroupsPlan& t) {
 std::string Blocking(const Plan& plan) {
   switch (plan.algorithm) {
     case Algorithm::kDirect:
+      if (plan.groups_in_place.bundles > 0) return Blocking(plan.groups_in_place);
       if (plan.in_place) return Blocking(plan.pointwise, plan.bundled_pixels);
       return plan.strips ? Blocking(plan.strip_direct) : Blocking(plan.direct);
     case Algorithm::kWinograd:

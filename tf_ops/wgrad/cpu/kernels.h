@@ -116,6 +116,25 @@ template <typename T>
 using SpreadLanes = void (*)(const void* source, int64_t readable, int64_t pixels, int64_t pixel_step,
                              int64_t filter_channels, const LaneIndex<T>* lanes, T* to);
 
+// Output pixels that see the inside of X through one tap. Steps in elements, from a pixel of X or dY to the next one
+// and from a row to the next one.
+struct PixelGrid {
+  int64_t rows, columns;
+  int64_t x_row_step, x_step;
+  int64_t dy_row_step, dy_step;
+};
+
+// Adds, or stores when !accumulate, a tile of some channels of groups and some vectors of their filters, where a lane's
+// channels begin at x[first_channels[lane]], or at x where all lanes are of one group:
+//   tile[i * tile_stride + j] += sum over the grid's pixels of x[first_channels[j] + i] * dy[j].
+// Asks through `lookahead` with every PixelsPerAsk pixels of a row.
+template <typename T>
+using GridKernel = void (*)(const PixelGrid& grid, const void* x, const void* dy, const LaneIndex<T>* first_channels,
+                            T* tile, int64_t tile_stride, bool accumulate, Lookahead lookahead);
+
+// A tile of few sums has as many for each of so many neighbouring pixels: eight do not wait for one another.
+constexpr int PixelsPerAsk(int sums) { return std::max(1, 8 / sums); }
+
 // Output pixels of one row that see X through the same columns of the filter.
 struct Segment {
   int64_t ow, pixels;
@@ -167,6 +186,8 @@ inline constexpr int kMaxRunColumns = 5;     // of the filter, in one RunKernel:
 inline constexpr int kMaxTaps = 10;          // of one TapKernel: as many sums and pointers as there are registers
 inline constexpr int kMaxVectors = 3;        // per micro-kernel row
 inline constexpr int kMaxRows = 16;
+inline constexpr int kMaxSharedRows = 8;    // of a GridKernel whose vectors several groups share
+inline constexpr int kMaxGroupVectors = 2;  // of a GridKernel of one group
 
 template <typename T>
 struct Kernels {
@@ -181,7 +202,9 @@ struct Kernels {
   WindowKernel<T> multiply_window[4][kMaxWindowStride + 1]
                                  [kMaxWindowColumns + 1];  // by the DataType of the sources first
   TapKernel<T> multiply_taps[kMaxTaps + 1];
-  SpreadLanes<T> spread[4];  // by the DataType of the source
+  SpreadLanes<T> spread[4];                                     // by the DataType of the source
+  GridKernel<T> one_group[kMaxGroupVectors + 1][kMaxRows + 1];  // with wide vectors
+  GridKernel<T> several_groups[4][kMaxSharedRows + 1];          // by the DataType of the source first
 };
 
 // to[column * to_stride + row] = from[row * from_stride + column]; strides in elements.

@@ -14,6 +14,12 @@ struct Range {
   bool operator==(const Range& other) const { return begin == other.begin && end == other.end; }
 };
 
+// Empty where they have nothing in common.
+inline Range Common(const Range& a, const Range& b) {
+  const int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
+}
+
 inline int64_t CeilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
 inline Range OutputsInside(int64_t offset, int64_t stride, int64_t in, int64_t out) {

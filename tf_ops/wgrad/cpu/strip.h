@@ -74,6 +74,18 @@ struct Strip {
   int64_t first_pixel(const Problem& p) const { return (n * p.out_height + oh) * p.out_width + ow; }
 };
 
+// The pixels of X that the next strip adds: right behind those that this one sees, but for the padding between images,
+// and for the upper rows of a part of a row, which the strips above have seen.
+inline Range NewInputPixels(const Problem& p, const Strip& strip) {
+  const bool part = CutsRows(p);
+  const int64_t end_row = strip.oh * p.stride_height - p.pad_top + StripInputRows(p, strip.rows);
+  const int64_t end_column = part ? strip.ow * p.stride_width - p.pad_left + StripWidth(p) : p.in_width;
+  const int64_t seen_rows = strip.n * p.in_height + std::clamp<int64_t>(end_row, 0, p.in_height);
+  const int64_t begin = (seen_rows - 1) * p.in_width + std::clamp<int64_t>(end_column, 0, p.in_width);
+  const int64_t count = part ? strip.columns * p.stride_width : strip.rows * p.stride_height * p.in_width;
+  return {begin, begin + count};
+}
+
 // For each row of X that the strip sees, calls load(offset, pixels, slot) with the offset in X of the first element
 // that it sees, and clear(slot, pixels) for what lies in the padding. `slot` is the strip's pixel where the first one
 // goes. Where rows are not cut, all strips have the same columns in the padding, which are never touched.
