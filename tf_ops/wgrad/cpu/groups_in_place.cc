@@ -95,7 +95,7 @@ class Task {
     const int64_t begin = depth_slice * plan_.strips_per_slice;
     const int64_t end = std::min(plan_.strips, begin + plan_.strips_per_slice);
     for (int64_t i = begin; i < end; ++i) {
-      RunStrip(Strip(p_, plan_.strip_rows, StripColumns(p_), i), i > begin, i + 1 < end);
+      RunStrip(Strip(p_, plan_.strip_rows, StripColumns(p_), i), i > begin);
     }
   }
 
@@ -108,8 +108,8 @@ class Task {
     }
   }
 
-  void RunStrip(const Strip& strip, bool accumulate, bool more) {
-    AskForNext(strip, more);
+  void RunStrip(const Strip& strip, bool accumulate) {
+    AskForNext(strip);
     for (int64_t bundle = bundles_.begin; bundle < bundles_.end; ++bundle) {
       for (int64_t kh = 0; kh < p_.filter_height; ++kh) {
         for (int64_t kw = 0; kw < p_.filter_width; ++kw) {
@@ -120,15 +120,14 @@ class Task {
   }
 
   void MultiplyTap(const Strip& strip, int64_t bundle, int64_t kh, int64_t kw, bool accumulate) {
-    const Range rows = Common(rows_inside_[kh], {strip.oh, strip.oh + strip.rows});
-    const Range columns = Common(columns_inside_[kw], {strip.ow, strip.ow + strip.columns});
-    const bool empty = rows.begin == rows.end || columns.begin == columns.end;
+    const Range rows = RowsInside(strip, kh), columns = ColumnsInside(strip, kw);
+    const bool empty = rows.size() == 0 || columns.size() == 0;
     if (empty && accumulate) return;
     PixelGrid grid = {};
     int64_t input_pixel = 0, output_pixel = 0;
     if (!empty) {
-      grid = {rows.end - rows.begin,
-              columns.end - columns.begin,
+      grid = {rows.size(),
+              columns.size(),
               p_.stride_height * p_.in_width * p_.in_channels,
               p_.stride_width * p_.in_channels,
               p_.out_width * p_.out_channels,
@@ -145,12 +144,10 @@ class Task {
     const char* x = input_ + (input_pixel * p_.in_channels + input_channel) * element_size_;
     const char* dy = out_backprop_ + (output_pixel * p_.out_channels + column) * element_size_;
     ForEachTile(p_, plan_, kernels_, [&](int64_t row, int64_t tile_rows, int64_t vector, int64_t vectors) {
-      const int64_t asks = grid.rows * (grid.columns / PixelsPerAsk(static_cast<int>(tile_rows * vectors)));
-      const Lookahead lookahead = {{next_input_.OfNextTile(asks), next_output_.OfNextTile(asks)}};
       const int64_t first_column = vector * kernels_.lanes;
       KernelFor(tile_rows, vectors)(grid, x + row * element_size_, dy + first_column * element_size_,
                                     first_channels_ + column, sums + row * p_.out_channels + first_column,
-                                    p_.out_channels, accumulate, lookahead);
+                                    p_.out_channels, accumulate, &next_strip_);
     });
   }
 
@@ -160,20 +157,38 @@ class Task {
   }
 
   // What the next strip adds is asked for while this one is multiplied.
-  void AskForNext(const Strip& strip, bool more) {
-    next_input_ = next_output_ = {};
-    if (!more) return;
-    const int64_t tiles = (bundles_.end - bundles_.begin) * p_.filter_height * p_.filter_width * plan_.bundle_tiles;
+  void AskForNext(const Strip& strip) {
+    const int64_t asks = Asks(strip);
     const Range input = NewInputPixels(p_, strip);
-    const int64_t first_column = bundles_.begin * plan_.columns;
+    const int64_t first_column = bundles_.begin * plan_.columns, columns = bundles_.end * plan_.columns - first_column;
     const int64_t channel = InputChannel(p_, first_column);
-    const int64_t channels = InputChannel(p_, bundles_.end * plan_.columns - 1) + p_.filter_channels - channel;
-    next_input_ = SpreadRuns(input_ + (input.begin * p_.in_channels + channel) * element_size_,
-                             p_.in_channels * element_size_, input.end - input.begin, channels * element_size_, tiles);
-    next_output_ = SpreadRuns(
-        out_backprop_ + ((strip.first_pixel(p_) + strip.pixels()) * p_.out_channels + first_column) * element_size_,
-        p_.out_channels * element_size_, strip.pixels(),
-        (bundles_.end - bundles_.begin) * plan_.columns * element_size_, tiles);
+    const int64_t channels = InputChannel(p_, first_column + columns - 1) + p_.filter_channels - channel;
+    next_strip_.streams[0] =
+        SpreadRunsEvenly(input_ + (input.begin * p_.in_channels + channel) * element_size_,
+                         p_.in_channels * element_size_, input.size(), channels * element_size_, asks);
+    const int64_t output = strip.first_pixel(p_) + strip.pixels();
+    next_strip_.streams[1] =
+        SpreadRunsEvenly(out_backprop_ + (output * p_.out_channels + first_column) * element_size_,
+                         p_.out_channels * element_size_, strip.pixels(), columns * element_size_, asks);
+  }
+
+  // How often the kernels ask while they multiply a strip.
+  int64_t Asks(const Strip& strip) const {
+    int64_t rows = 0;
+    for (int64_t kh = 0; kh < p_.filter_height; ++kh) rows += RowsInside(strip, kh).size();
+    int64_t asks = 0;
+    ForEachTile(p_, plan_, kernels_, [&](int64_t, int64_t tile_rows, int64_t, int64_t vectors) {
+      const int pixels = PixelsPerAsk(static_cast<int>(tile_rows * vectors));
+      for (int64_t kw = 0; kw < p_.filter_width; ++kw) asks += rows * (ColumnsInside(strip, kw).size() / pixels);
+    });
+    return (bundles_.size()) * asks;
+  }
+
+  Range RowsInside(const Strip& strip, int64_t kh) const {
+    return Common(rows_inside_[kh], {strip.oh, strip.oh + strip.rows});
+  }
+  Range ColumnsInside(const Strip& strip, int64_t kw) const {
+    return Common(columns_inside_[kw], {strip.ow, strip.ow + strip.columns});
   }
 
   const Problem& p_;
@@ -188,15 +203,12 @@ class Task {
   Range* rows_inside_;            // output rows, for each row of the filter
   Range* columns_inside_;
   T* sums_;
-  SpreadRuns next_input_, next_output_;
+  RunLookahead next_strip_;
 };
 
-// Runs of less than 1 KiB of each pixel are slower to read, unless a worker would have nothing to do.
-int64_t BundleTasks(const Problem& p, const GroupsInPlacePlan& plan, int workers) {
-  constexpr int64_t kRunBytes = 1024, kTasksPerWorker = 4;
-  const int64_t runs = p.in_channels * ElementSize(p.dtype) / kRunBytes;
-  const int64_t wanted = CeilDiv(workers, plan.depth_slices);
-  return std::min(plan.bundles, std::max(wanted, workers == 1 ? 1 : std::min(kTasksPerWorker * wanted, runs)));
+// As many as there are workers for; whole pixels are read the fastest.
+int64_t BundleTasks(const GroupsInPlacePlan& plan, int workers) {
+  return std::min(plan.bundles, CeilDiv(workers, plan.depth_slices));
 }
 
 template <typename T>
@@ -204,7 +216,7 @@ void Run(const Problem& p, const Plan& plan, const void* input, const void* out_
          char* shared, char* workers, Executor* executor) {
   const GroupsInPlacePlan& blocking = plan.groups_in_place;
   T* const sums = blocking.in_place ? static_cast<T*>(filter_backprop) : reinterpret_cast<T*>(shared);
-  const int64_t task_bundles = CeilDiv(blocking.bundles, BundleTasks(p, blocking, executor->workers()));
+  const int64_t task_bundles = CeilDiv(blocking.bundles, BundleTasks(blocking, executor->workers()));
   const int64_t bundle_tasks = CeilDiv(blocking.bundles, task_bundles);
   executor->Run(bundle_tasks * blocking.depth_slices, [&](int64_t task, int worker) {
     const int64_t first = task % bundle_tasks * task_bundles;
@@ -255,7 +267,10 @@ void PlanGroupsInPlace(const Problem& p, const Isa& isa, Plan* plan) {
   g.strip_rows = NearEqualShare(p.out_height, std::clamp<int64_t>(most_rows, 1, p.out_height));
   g.strips = Strips(p, g.strip_rows, StripColumns(p));
   const int64_t sum_bytes = FilterElements(p) * sum_size;
-  const int64_t task_slices = DepthSlices(CeilDiv(WantedTasks(p), g.bundles), g.strips, sum_bytes);
+  // Slices of whole pixels, while their sums are small: 56 x 56 pixels of 1 KiB take 1.4 times as long in halves.
+  constexpr int64_t kMostSlices = 8, kPartialBytes = 640 << 10;
+  const int64_t task_slices =
+      std::min({WantedTasks(p), kMostSlices, g.strips, PartialSumsWithin(kPartialBytes, sum_bytes)});
   g.strips_per_slice = CeilDiv(g.strips, std::max(task_slices, ChainSlices(g.strips, sum_bytes)));
   g.depth_slices = CeilDiv(g.strips, g.strips_per_slice);
   g.in_place = SumsInItsType(p.dtype) && g.depth_slices == 1;

@@ -41,10 +41,11 @@ struct SeveralGroups {
 template <typename T, typename Source, template <typename, int> typename Groups, int kRows, int kVectors>
 void MultiplyGrid(const PixelGrid& grid, const void* x_source, const void* dy_source,
                   const LaneIndex<T>* first_channels, T* tile, int64_t tile_stride, bool accumulate,
-                  Lookahead lookahead) {
+                  RunLookahead* lookahead) {
   constexpr int kParts = PixelsPerAsk(kRows * kVectors);
   Vector<T> sum[kParts][kRows][kVectors] = {};
   Groups<T, kRows> x_rows(first_channels);
+  RunLookahead ahead = *lookahead;  // in registers
   const Source* x_row = static_cast<const Source*>(x_source);
   const Source* dy_row = static_cast<const Source*>(dy_source);
   for (int64_t row = 0; row < grid.rows; ++row, x_row += grid.x_row_step, dy_row += grid.dy_row_step) {
@@ -66,15 +67,13 @@ void MultiplyGrid(const PixelGrid& grid, const void* x_source, const void* dy_so
     };
     int64_t pixel = 0;
     for (; pixel + kParts <= grid.columns; pixel += kParts) {
-      for (Lookahead::Stream& stream : lookahead.streams) {
-        __builtin_prefetch(stream.next);
-        stream.next += stream.step;
-      }
+      for (RunLookahead::Stream& stream : ahead.streams) stream.Ask();
 #pragma GCC unroll 8
       for (int part = 0; part < kParts; ++part) multiply(part);
     }
     for (; pixel < grid.columns; ++pixel) multiply(0);
   }
+  *lookahead = ahead;
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2

@@ -28,6 +28,27 @@ struct Lookahead {
   Stream streams[2];
 };
 
+// As Lookahead, of runs of memory: behind what is left of one, `gap` bytes are left out.
+struct RunLookahead {
+  struct Stream {
+    const char* next;
+    int64_t step;
+    const char* run_end;
+    int64_t gap;
+    int64_t stride;  // from run to run
+
+    void Ask() {
+      __builtin_prefetch(next);
+      next += step;
+      if (next >= run_end) {
+        next += gap;
+        run_end += stride;
+      }
+    }
+  };
+  Stream streams[2];
+};
+
 // Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
 //   tile[i][j] += sum over p in [0, depth) of a[ap + i] * b[bp * b_stride + j],
 // where ap is p * a_stride, or index[p], and bp is p, or index[p]. Moves `lookahead` on, where it is given.
@@ -127,10 +148,10 @@ struct PixelGrid {
 // Adds, or stores when !accumulate, a tile of some channels of groups and some vectors of their filters, where a lane's
 // channels begin at x[first_channels[lane]], or at x where all lanes are of one group:
 //   tile[i * tile_stride + j] += sum over the grid's pixels of x[first_channels[j] + i] * dy[j].
-// Asks through `lookahead` with every PixelsPerAsk pixels of a row.
+// Moves `lookahead` on with every PixelsPerAsk pixels of a row.
 template <typename T>
 using GridKernel = void (*)(const PixelGrid& grid, const void* x, const void* dy, const LaneIndex<T>* first_channels,
-                            T* tile, int64_t tile_stride, bool accumulate, Lookahead lookahead);
+                            T* tile, int64_t tile_stride, bool accumulate, RunLookahead* lookahead);
 
 // A tile of few sums has as many for each of so many neighbouring pixels: eight do not wait for one another.
 constexpr int PixelsPerAsk(int sums) { return std::max(1, 8 / sums); }

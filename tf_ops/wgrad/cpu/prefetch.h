@@ -68,44 +68,16 @@ class SpreadOverTiles {
   int64_t line_ = 0;  // the next one
 };
 
-// Runs of `bytes` bytes, `stride_bytes` apart, in about equal parts for `tiles` tiles: a tile has a part of a run, or,
-// of more runs than tiles, one that it asks for in even steps, and some more at once.
-class SpreadRuns {
- public:
-  SpreadRuns() = default;
-  SpreadRuns(const char* first, int64_t stride_bytes, int64_t runs, int64_t bytes, int64_t tiles)
-      : first_(first), stride_bytes_(stride_bytes), runs_(runs), bytes_(bytes) {
-    if (bytes == stride_bytes && runs > 0) {
-      bytes_ *= runs;
-      runs_ = 1;
-    }
-    runs_per_tile_ = CeilDiv(runs_, tiles);
-    const int64_t parts = std::max<int64_t>(1, tiles / std::max<int64_t>(1, runs_));
-    part_bytes_ = CeilDiv(CeilDiv(bytes_, kCacheLine), parts) * kCacheLine;
+// Runs of `bytes` bytes, `stride_bytes` apart, in `asks` even steps.
+inline RunLookahead::Stream SpreadRunsEvenly(const char* first, int64_t stride_bytes, int64_t runs, int64_t bytes,
+                                             int64_t asks) {
+  if (bytes == stride_bytes) {
+    bytes *= runs;
+    runs = 1;
   }
-
-  // Of a tile that asks so often.
-  Lookahead::Stream OfNextTile(int64_t asks) {
-    if (run_ >= runs_) return {first_, 0};
-    const Lookahead::Stream stream = {first_ + run_ * stride_bytes_ + byte_,
-                                      CeilDiv(std::min(part_bytes_, bytes_ - byte_), std::max<int64_t>(1, asks))};
-    byte_ += part_bytes_;
-    if (byte_ < bytes_) return stream;
-    byte_ = 0;
-    const int64_t end = std::min(runs_, run_ + runs_per_tile_);
-    while (++run_ < end) {
-      for (int64_t byte = 0; byte < bytes_; byte += kCacheLine) {
-        __builtin_prefetch(first_ + run_ * stride_bytes_ + byte);
-      }
-    }
-    return stream;
-  }
-
- private:
-  const char* first_ = nullptr;
-  int64_t stride_bytes_ = 0, runs_ = 0, bytes_ = 0, runs_per_tile_ = 0, part_bytes_ = 0;
-  int64_t run_ = 0, byte_ = 0;  // the part that comes next
-};
+  const int64_t step = std::min(bytes, CeilDiv(runs * bytes, std::max<int64_t>(1, asks)));
+  return {first, step, first + bytes, stride_bytes - bytes, stride_bytes};
+}
 
 // Runs of `bytes` bytes, to be asked for in about equal parts by `calls` calls of Some: all at once would wait for free
 // line buffers.

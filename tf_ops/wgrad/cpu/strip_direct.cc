@@ -175,7 +175,7 @@ class Task {
     const int64_t pixels = strip.pixels(), chunks = Chunks(pixels);
 
     const Range new_pixels = NewInputPixels(p_, strip);
-    const int64_t input_pixels = new_pixels.end - new_pixels.begin;
+    const int64_t input_pixels = new_pixels.size();
     const int64_t channel = first_group_ * p_.filter_channels + first_channel;
     const char* input = input_ + (new_pixels.begin * p_.in_channels + channel) * size;
     const int64_t input_run = groups_ * channels_ * size, input_stride = p_.in_channels * size;
