@@ -169,10 +169,12 @@ void TestChoice() {
   // Exchanged for very few filters that see each pixel.
   CHECK_TRUE(PlanOf(Square(8, 56, 32, 2, 3, 1, 1, 1, 1)).exchanged);
   CHECK_TRUE(!PlanOf(Square(8, 56, 2, 2, 1, 1, 1, 0, 1)).exchanged);
-  // Pixels that do not fill a vector (here of 4 floats) are bundled, as far as all of them go into bundles.
+  // Pixels that do not fill a vector (here of 4 floats) are bundled, if all of them go into bundles and that saves more
+  // than it costs.
   CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 1, 1, 0, 1)).bundled_pixels, 2);
   CHECK_EQ(PlanOf(Square(8, 56, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 4);
-  CHECK_EQ(PlanOf(Square(1, 7, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 0);
+  CHECK_EQ(PlanOf(Square(1, 7, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 1);
+  CHECK_EQ(PlanOf(Square(8, 56, 6, 21, 1, 1, 1, 0, 1)).bundled_pixels, 1);
   CHECK_EQ(PlanOf(Square(8, 56, 45, 45, 1, 1, 1, 0, 1)).bundled_pixels, 0);
   CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 2, 1, 0, 1)).bundled_pixels, 0);
   // Few rows are multiplied where they lie, bundled or not; not where sums are rounded before the diagonal is added.
@@ -186,7 +188,7 @@ void TestChoice() {
     return plan.in_place;
   };
   CHECK_TRUE(in_place(Square(8, 28, 64, 256, 1, 1, 1, 0, 1)));
-  CHECK_TRUE(!in_place(Square(8, 28, 64, 250, 1, 1, 1, 0, 1)));
+  CHECK_TRUE(in_place(Square(8, 28, 64, 250, 1, 1, 1, 0, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 64, 1 << 20, 1, 1, 1, 0, 1)));
   CHECK_TRUE(!in_place(Square(8, 14, 64, 256, 1, 1, 1, 0, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 64, 256, 1, 2, 1, 0, 1)));
@@ -239,6 +241,11 @@ void TestHalfAsWide() {
   CHECK_TRUE(!halves(groups_of(lanes / 2), DataType::kBFloat16));
   CHECK_TRUE(!halves(groups_of(1, 1), DataType::kFloat32));
   CHECK_TRUE(!halves(Square(8, 28, 64, lanes / 2, 3, 1, 1, 1, 1), DataType::kFloat32));
+  // And for pixels of few channels that fill them.
+  CHECK_TRUE(halves(Square(8, 28, 24, 3 * lanes / 2, 1, 1, 1, 0, 1), DataType::kFloat32));
+  CHECK_TRUE(!halves(Square(8, 28, 24, 2 * lanes, 1, 1, 1, 0, 1), DataType::kFloat32));
+  CHECK_TRUE(!halves(Square(8, 28, 24, 3 * lanes / 2, 1, 2, 1, 0, 1), DataType::kFloat32));
+  CHECK_TRUE(!halves(Square(8, 28, 24, 3 * lanes / 2, 1, 1, 1, 0, 1), DataType::kBFloat16));
 }
 
 void TestPairs() {

@@ -53,6 +53,11 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(3, 17, 64, 2, 1, 1, 1, 0, 1),      // pointwise, few filters, in place
       Square(3, 17, 3, 48, 1, 1, 1, 0, 1),      // pointwise, few channels, in place
       Square(1, 33, 16, 32, 1, 1, 1, 0, 1),     // pointwise, in place in several tiles of rows
+      Square(2, 17, 6, 21, 1, 1, 1, 0, 1),      // pointwise, in place, a last vector in part empty
+      Square(2, 17, 35, 7, 1, 1, 1, 0, 1),      // pointwise, the same exchanged
+      Square(2, 21, 23, 24, 1, 1, 1, 0, 1),     // pointwise, in place in vectors half as wide
+      Square(2, 33, 70, 43, 1, 1, 1, 0, 1),     // pointwise, in place in wide vectors, the last one in part empty
+      Square(1, 1, 6, 21, 1, 1, 1, 0, 1),       // pointwise, one pixel, whose last vector reaches over the end
       Square(3, 27, 49, 80, 1, 1, 1, 0, 1),     // pointwise, in place in wide vectors, several slices of blocks
       Square(1, 46, 280, 272, 1, 1, 1, 0, 1),   // pointwise, in place, slices that share out the rows of dW
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise

@@ -73,7 +73,7 @@ bool RunBundled(const Problem& problem, const Plan& plan, const void* input, con
   if (problem.in_channels > problem.out_channels) std::swap(input, out_backprop);
   bool accurate = true;
   if (plan.in_place) {
-    RunPointwise(bundled, plan, input, out_backprop, product, shared, executor);
+    RunPointwise(bundled, plan, input, out_backprop, product, shared, workers, executor);
   } else {
     accurate = RunDirect(bundled, plan, input, out_backprop, product, shared, workers, executor);
   }
@@ -109,7 +109,7 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
       } else if (plan.in_place && problem.groups > 1) {
         RunGroupsInPlace(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.in_place) {
-        RunPointwise(problem, plan, input, out_backprop, filter_backprop, shared, executor);
+        RunPointwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.exchanged) {
         *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.folded) {

@@ -90,8 +90,10 @@ double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const GroupsInPlace
   constexpr double kLine = 0.7;  // of X and dY, more than the others take
   const int64_t taps = p.filter_height * p.filter_width;
   const auto tiles = static_cast<double>(plan.bundles * plan.bundle_tiles);
-  const auto sums = static_cast<double>(p.filter_channels * p.out_channels / Lanes(p.dtype, isa));
-  const auto lines = static_cast<double>((InputElements(p) + OutputElements(p)) * ElementSize(p.dtype) / kCacheLine);
+  const int64_t vectors = p.out_channels / Lanes(p.dtype, isa);
+  const auto sums = static_cast<double>(p.filter_channels * vectors);
+  const int64_t bytes = (InputElements(p) + OutputElements(p)) * ElementSize(p.dtype);
+  const auto lines = static_cast<double>(CeilDiv(bytes, kCacheLine));
   const double pixel_taps = static_cast<double>(p.batch) * PixelTaps(p);
   return pixel_taps * (multiply * sums + kPixel * tiles) +
          static_cast<double>(plan.strips * taps) * (kTile * tiles + kSum * sums) + kLine * lines;

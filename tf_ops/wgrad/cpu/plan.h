@@ -108,6 +108,8 @@ struct GroupsInPlacePlan {
 // Blocking of the direct algorithm on pointwise problems whose X and dY are multiplied where they lie.
 struct PointwisePlan {
   bool sums_in_cache;        // near enough not to be asked for
+  bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds
+  int64_t padded_columns;    // filters rounded up to whole vectors
   int64_t depth_block;       // pixels
   int64_t blocks_per_slice;  // depth blocks of one partial sum
   int64_t depth_slices;

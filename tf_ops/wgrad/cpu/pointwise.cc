@@ -30,28 +30,36 @@ template <typename T>
 class Task {
  public:
   Task(const Problem& problem, const Plan& plan, const Range& rows, const void* input, const void* out_backprop,
-       T* sums)
+       T* sums, char* scratch)
       : p_(problem),
         plan_(plan.pointwise),
         kernels_(KernelsOf<T>(*plan.isa)),
         rows_(rows),
         input_(static_cast<const T*>(input)),
         out_backprop_(static_cast<const T*>(out_backprop)),
-        sums_(sums) {}
+        sums_(sums),
+        last_pixel_(reinterpret_cast<T*>(scratch)) {}
 
   void Run(int64_t depth_slice) {
     const int64_t slice_pixels = plan_.blocks_per_slice * plan_.depth_block;
-    const int64_t begin = depth_slice * slice_pixels;
-    const int64_t end = std::min(Pixels(p_), begin + slice_pixels);
+    const int64_t begin = depth_slice * slice_pixels, pixels = Pixels(p_);
+    const int64_t end = std::min(pixels, begin + slice_pixels);
+    // The last vector of a pixel may reach into the next one, but not over the end of dY.
+    const bool reaches_over = end == pixels && plan_.padded_columns > p_.out_channels;
     for (int64_t first = begin; first < end; first += plan_.depth_block) {
-      Block(first, std::min(plan_.depth_block, end - first), first != begin);
+      const int64_t depth = std::min(plan_.depth_block, end - first);
+      const bool last = reaches_over && first + depth == pixels;
+      Block(first, out_backprop_ + first * p_.out_channels, depth - (last ? 1 : 0), first != begin);
     }
+    if (!reaches_over) return;
+    const T* from = out_backprop_ + (pixels - 1) * p_.out_channels;
+    std::fill(std::copy_n(from, p_.out_channels, last_pixel_), last_pixel_ + plan_.padded_columns, T(0));
+    Block(pixels - 1, last_pixel_, 1, true);
   }
 
  private:
-  void Block(int64_t first, int64_t depth, bool accumulate) {
+  void Block(int64_t first, const T* b, int64_t depth, bool accumulate) {
     const T* a = input_ + first * p_.in_channels;
-    const T* b = out_backprop_ + first * p_.out_channels;
     // Behind the last block this asks for what is not there, which does no harm.
     const int64_t bytes = depth * static_cast<int64_t>(sizeof(T));
     SpreadOverTiles next_block({a + depth * p_.in_channels, bytes * p_.in_channels},
@@ -59,20 +67,20 @@ class Task {
                                depth / kernels_.lookahead_pixels);
     ForEachTile([&](int64_t row, int64_t rows, int64_t vector, int64_t vectors) {
       const int64_t column = vector * kernels_.lanes;
-      T* tile = sums_ + row * p_.out_channels + column;
+      T* tile = sums_ + row * plan_.padded_columns + column;
       if (!plan_.sums_in_cache) {
-        PrefetchToWrite(reinterpret_cast<const char*>(tile), p_.out_channels * sizeof(T), rows,
+        PrefetchToWrite(reinterpret_cast<const char*>(tile), plan_.padded_columns * sizeof(T), rows,
                         vectors * kernels_.lanes * sizeof(T));
       }
       Lookahead lookahead = next_block.OfNextTile();
       kernels_.micro[kNotIndexed][vectors][rows](depth, a + row, p_.in_channels, b + column, p_.out_channels, nullptr,
-                                                 tile, p_.out_channels, accumulate, &lookahead);
+                                                 tile, plan_.padded_columns, accumulate, &lookahead);
     });
   }
 
   template <typename Visit>
   void ForEachTile(const Visit& visit) const {
-    ForEachShare(p_.out_channels / kernels_.lanes, kMaxVectors, [&](int64_t vector, int64_t vectors) {
+    ForEachShare(plan_.padded_columns / kernels_.lanes, kMaxVectors, [&](int64_t vector, int64_t vectors) {
       ForEachShare(rows_.end - rows_.begin, kernels_.max_rows[vectors],
                    [&](int64_t row, int64_t rows) { visit(rows_.begin + row, rows, vector, vectors); });
     });
@@ -91,23 +99,27 @@ class Task {
   const T* input_;
   const T* out_backprop_;
   T* sums_;
+  T* last_pixel_;  // of dY, filled up with zeros
 };
 
 template <typename T>
 void Run(const Problem& p, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
-         char* shared, Executor* executor) {
-  const int64_t slices = plan.pointwise.depth_slices;
+         char* shared, char* workers, Executor* executor) {
+  const PointwisePlan& blocking = plan.pointwise;
+  const int64_t slices = blocking.depth_slices;
   // Those that share the rows of a slice all read the whole of its dY.
   const int64_t row_tasks = std::min(plan.tasks / slices, CeilDiv(executor->workers(), slices));
   const int64_t task_rows = CeilDiv(p.in_channels, row_tasks);
-  T* const sums = slices == 1 ? static_cast<T*>(filter_backprop) : reinterpret_cast<T*>(shared);
-  executor->Run(slices * row_tasks, [&](int64_t task, int) {
+  T* const sums = blocking.in_place ? static_cast<T*>(filter_backprop) : reinterpret_cast<T*>(shared);
+  executor->Run(slices * row_tasks, [&](int64_t task, int worker) {
     const int64_t row = task % row_tasks * task_rows, slice = task / row_tasks;
     const Range rows = {row, std::min(p.in_channels, row + task_rows)};
-    Task<T>(p, plan, rows, input, out_backprop, sums + slice * FilterElements(p)).Run(slice);
+    Task<T>(p, plan, rows, input, out_backprop, sums + slice * p.in_channels * blocking.padded_columns,
+            workers + worker * plan.worker_bytes)
+        .Run(slice);
   });
-  if (slices == 1) return;
-  const SumLayout layout = {p.in_channels, 1, p.out_channels, p.out_channels};
+  if (blocking.in_place) return;
+  const SumLayout layout = {p.in_channels, 1, p.out_channels, blocking.padded_columns};
   ReducePartialSums(KernelsOf<T>(*plan.isa), p.dtype, layout, sums, slices, filter_backprop, executor);
 }
 
@@ -117,9 +129,10 @@ bool HasFewChannels(const Problem& p) { return p.in_channels <= kFewChannels; }
 
 bool BlocksFitInCache(const Problem& p) { return kLeastDepth * PixelBytes(p) <= MostBlockBytes(); }
 
-void PlanPointwise(const Problem& p, Plan* plan) {
+void PlanPointwise(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t pixels = Pixels(p), pixel_bytes = PixelBytes(p);
   PointwisePlan& w = plan->pointwise;
+  w.padded_columns = RoundUp(p.out_channels, Lanes(p.dtype, isa));
   if (HasFewChannels(p)) {
     // What a block reads stays in the first-level cache, whose lines neighbouring panels share.
     constexpr int64_t kBlockBytes = 16 << 10;
@@ -129,7 +142,7 @@ void PlanPointwise(const Problem& p, Plan* plan) {
     w.depth_block = NearEqualShare(pixels, most);
   }
   const int64_t blocks = CeilDiv(pixels, w.depth_block);
-  const int64_t sum_bytes = FilterElements(p) * ElementSize(p.dtype);
+  const int64_t sum_bytes = p.in_channels * w.padded_columns * ElementSize(p.dtype);
   constexpr int64_t kSumsBytes = 256 << 10;
   w.sums_in_cache = sum_bytes <= kSumsBytes;
   // 128 KiB take a thread 10 us. Eight partial sums, or as many as are small, cost little: 32 of 64 KiB lose 2 %.
@@ -141,13 +154,15 @@ void PlanPointwise(const Problem& p, Plan* plan) {
   w.depth_slices = CeilDiv(blocks, w.blocks_per_slice);
   plan->tasks =
       w.depth_slices * std::clamp<int64_t>(kMostTasks / w.depth_slices, 1, CeilDiv(p.in_channels, kLeastRows));
-  plan->shared_bytes = w.depth_slices == 1 ? 0 : AlignedBytes(w.depth_slices * sum_bytes);
+  w.in_place = w.depth_slices == 1 && w.padded_columns == p.out_channels;
+  plan->shared_bytes = w.in_place ? 0 : AlignedBytes(w.depth_slices * sum_bytes);
+  plan->worker_bytes = w.padded_columns == p.out_channels ? 0 : AlignedBytes(w.padded_columns * ElementSize(p.dtype));
 }
 
 void RunPointwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
-                  void* filter_backprop, char* shared, Executor* executor) {
+                  void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
-  run(problem, plan, input, out_backprop, filter_backprop, shared, executor);
+  run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
 }
 
 }  // namespace wgrad

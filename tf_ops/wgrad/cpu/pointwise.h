@@ -13,13 +13,13 @@ bool HasFewChannels(const Problem& problem);
 // Whether the second-level cache holds the pixels that are multiplied and those that come next.
 bool BlocksFitInCache(const Problem& problem);
 
-// Fills plan->pointwise, the tasks and the workspace size. For pointwise problems in float32 and float64 whose output
-// channels fill whole vectors.
-void PlanPointwise(const Problem& problem, Plan* plan);
+// Fills plan->pointwise, the tasks and the workspace sizes. For pointwise problems in float32 and float64.
+void PlanPointwise(const Problem& problem, const Isa& isa, Plan* plan);
 
-// NHWC only. Every Inf and NaN of dW is one of the definition. `shared` is 64-byte aligned.
+// NHWC only. Every Inf and NaN of dW is one of the definition. `shared` and `workers` (plan.worker_bytes for each
+// worker) are 64-byte aligned.
 void RunPointwise(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
-                  void* filter_backprop, char* shared, Executor* executor);
+                  void* filter_backprop, char* shared, char* workers, Executor* executor);
 
 }  // namespace wgrad
 
