@@ -174,6 +174,7 @@ void TestChoice() {
   CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 1, 1, 0, 1)).bundled_pixels, 2);
   CHECK_EQ(PlanOf(Square(8, 56, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 4);
   CHECK_EQ(PlanOf(Square(1, 7, 1, 3, 1, 1, 1, 0, 1)).bundled_pixels, 1);
+  CHECK_EQ(PlanOf(Square(1, 7, 1, 1, 1, 1, 1, 0, 1)).bundled_pixels, 0);
   CHECK_EQ(PlanOf(Square(8, 56, 6, 21, 1, 1, 1, 0, 1)).bundled_pixels, 1);
   CHECK_EQ(PlanOf(Square(8, 56, 45, 45, 1, 1, 1, 0, 1)).bundled_pixels, 0);
   CHECK_EQ(PlanOf(Square(8, 56, 6, 1, 1, 2, 1, 0, 1)).bundled_pixels, 0);
@@ -424,6 +425,15 @@ void TestHuge() {
   wraps.stride_width = 1023;
   wraps.out_width = 2048;
   CHECK_EQ(Chosen(wraps), "direct");
+  // Groups in place whose rows would be no bytes long.
+  wraps = Square(1, 1, 32, 32, 1, 1, 1, 0, 8);
+  wraps.in_width = wraps.out_width = 1 << 26;
+  wraps.stride_height = 2147483647;
+  Plan plan;
+  CHECK_TRUE(MakePlan(wraps, Algorithm::kAuto, Wide(), &plan).ok());
+  wraps.in_width = wraps.out_width = int64_t{1} << 31;
+  wraps.stride_height = int64_t{1} << 31;
+  CHECK_TRUE(MakePlan(wraps, Algorithm::kAuto, Wide(), &plan).ok());
   // Next to nothing but padding, which a strip would have to hold.
   Problem sparse = Square(1, 1, 2, 4, 1, 1, 1, 0, 2);
   sparse.filter_width = 2;

@@ -58,6 +58,8 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(2, 21, 23, 24, 1, 1, 1, 0, 1),     // pointwise, in place in vectors half as wide
       Square(2, 33, 70, 43, 1, 1, 1, 0, 1),     // pointwise, in place in wide vectors, the last one in part empty
       Square(1, 1, 6, 21, 1, 1, 1, 0, 1),       // pointwise, one pixel, whose last vector reaches over the end
+      Square(1, 7, 1, 3, 1, 1, 1, 0, 1),        // pointwise, pixels so thin that several would reach over the end
+      Square(1, 9, 6, 5, 1, 1, 1, 0, 1),        // pointwise, the same with vectors of 64 bytes
       Square(3, 27, 49, 80, 1, 1, 1, 0, 1),     // pointwise, in place in wide vectors, several slices of blocks
       Square(1, 46, 280, 272, 1, 1, 1, 0, 1),   // pointwise, in place, slices that share out the rows of dW
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise

@@ -88,7 +88,7 @@ double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const GroupsInPlace
   const double multiply = plan.shared_vectors ? 0.43 : 0.5;
   constexpr double kPixel = 1.8, kTile = 45, kSum = 1;
   constexpr double kLine = 0.7;  // of X and dY, more than the others take
-  const int64_t taps = p.filter_height * p.filter_width;
+  const double taps = static_cast<double>(p.filter_height * p.filter_width);
   const auto tiles = static_cast<double>(plan.bundles * plan.bundle_tiles);
   const int64_t vectors = p.out_channels / Lanes(p.dtype, isa);
   const auto sums = static_cast<double>(p.filter_channels * vectors);
@@ -96,7 +96,7 @@ double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const GroupsInPlace
   const auto lines = static_cast<double>(CeilDiv(bytes, kCacheLine));
   const double pixel_taps = static_cast<double>(p.batch) * PixelTaps(p);
   return pixel_taps * (multiply * sums + kPixel * tiles) +
-         static_cast<double>(plan.strips * taps) * (kTile * tiles + kSum * sums) + kLine * lines;
+         static_cast<double>(plan.strips) * taps * (kTile * tiles + kSum * sums) + kLine * lines;
 }
 
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {

@@ -40,6 +40,7 @@ std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
   return JsonObject()
       .Add("bundled_pixels", bundled_pixels)
       .Add("sums_in_cache", w.sums_in_cache)
+      .Add("sums_in_place", w.in_place)
       .Add("depth_block", w.depth_block)
       .Add("blocks_per_slice", w.blocks_per_slice)
       .Add("depth_slices", w.depth_slices)
@@ -98,10 +99,10 @@ std::string Blocking(const ThinGroupsPlan& t) {
       .str();
 }
 
-std::string Blocking(const Plan& plan) {
+std::string Blocking(const Problem& problem, const Plan& plan) {
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      if (plan.groups_in_place.bundles > 0) return Blocking(plan.groups_in_place);
+      if (plan.in_place && problem.groups > 1) return Blocking(plan.groups_in_place);
       if (plan.in_place) return Blocking(plan.pointwise, plan.bundled_pixels);
       return plan.strips ? Blocking(plan.strip_direct) : Blocking(plan.direct);
     case Algorithm::kWinograd:
@@ -129,7 +130,7 @@ std::string ExplainPlan(const Problem& problem, Algorithm algorithm) {
       .Add("reason", plan.reason)
       .Add("isa", plan.isa->name)
       .Add("transpose", plan.transpose)
-      .AddJson("blocking", Blocking(plan))
+      .AddJson("blocking", Blocking(problem, plan))
       .AddJson("workspace_bytes", JsonObject()
                                       .Add("shared", static_cast<int64_t>(plan.shared_bytes))
                                       .Add("per_worker", static_cast<int64_t>(plan.worker_bytes))

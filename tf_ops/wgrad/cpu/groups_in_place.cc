@@ -146,8 +146,9 @@ class Task {
     ForEachTile(p_, plan_, kernels_, [&](int64_t row, int64_t tile_rows, int64_t vector, int64_t vectors) {
       const int64_t first_column = vector * kernels_.lanes;
       KernelFor(tile_rows, vectors)(grid, x + row * element_size_, dy + first_column * element_size_,
-                                    first_channels_ + column, sums + row * p_.out_channels + first_column,
-                                    p_.out_channels, accumulate, &next_strip_);
+                                    plan_.shared_vectors ? first_channels_ + column : nullptr,
+                                    sums + row * p_.out_channels + first_column, p_.out_channels, accumulate,
+                                    &next_strip_);
     });
   }
 
@@ -181,7 +182,7 @@ class Task {
       const int pixels = PixelsPerAsk(static_cast<int>(tile_rows * vectors));
       for (int64_t kw = 0; kw < p_.filter_width; ++kw) asks += rows * (ColumnsInside(strip, kw).size() / pixels);
     });
-    return (bundles_.size()) * asks;
+    return bundles_.size() * asks;
   }
 
   Range RowsInside(const Strip& strip, int64_t kh) const {
@@ -231,19 +232,20 @@ void Run(const Problem& p, const Plan& plan, const void* input, const void* out_
 }  // namespace
 
 const char* WhyNotGroupsInPlace(const Problem& p, const Isa& isa) {
-  constexpr int kLeastVectorBytes = 32;
   const int64_t lanes = Lanes(p.dtype, isa);
   if (p.groups == 1) return "the problem has one group";
-  if (isa.vector_bytes < kLeastVectorBytes) return "short vectors have no instruction that spreads channels";
+  if (isa.vector_bytes < kLeastSharedBytes) return "short vectors have no instruction that spreads channels";
   if (p.out_channels % lanes != 0) return "the filters do not fill whole vectors";
   if (!SharesVectors(p, isa)) {
-    if (isa.vector_bytes < kWideVectorBytes) return "packed groups are read faster than X and dY are";
+    if (isa.vector_bytes < kWideVectorBytes) return "vectors are too short for groups that fill them";
     if (p.out_channels / p.groups % lanes != 0) return "a group's filters do not fill whole vectors";
     return SumsInItsType(p.dtype) ? nullptr : "X and dY have to be widened";
   }
   if (p.filter_channels > kMaxSharedRows || p.in_channels < lanes)
     return "no vector of X has the channels of one of dY";
-  for (int64_t column = 0; column < p.out_channels; column += lanes) {
+  // They lie alike in every so many columns.
+  const int64_t period = p.out_channels / p.groups * lanes;
+  for (int64_t column = 0; column < std::min(p.out_channels, period); column += lanes) {
     if (InputChannel(p, column + lanes - 1) + p.filter_channels - SharedChannel(p, column, lanes) > lanes) {
       return "no vector of X has the channels of one of dY";
     }

@@ -12,7 +12,8 @@ namespace wgrad {
 
 inline constexpr int64_t kCacheLine = 64;  // bytes
 
-inline constexpr int kWideVectorBytes = 64;  // of AVX-512
+inline constexpr int kWideVectorBytes = 64;   // of AVX-512
+inline constexpr int kLeastSharedBytes = 32;  // of vectors that groups share: SSE has no instruction that permutes them
 
 // Which operand of a product is taken through a list, for each pixel where its row is: in elements of A, in rows of B.
 enum Indexed { kNotIndexed, kIndexedA, kIndexedB };

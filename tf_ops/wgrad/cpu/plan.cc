@@ -33,7 +33,7 @@ const char* WhyUnplannable(const Problem& p) {
   if (std::max({InputElements(p), OutputElements(p), FilterElements(p)}) > kMaxElements) {
     return "no memory holds tensors so large";
   }
-  // PixelTaps counts as long as that: 30 ms.
+  // PixelTaps, of which a plan may take a few, counts as long as that: 30 ms.
   constexpr int64_t kMaxRun = 1 << 22;
   if (std::min(p.filter_height, p.out_height) > kMaxRun || std::min(p.filter_width, p.out_width) > kMaxRun) {
     return "so many taps meet so many pixels that nobody could wait for it";
@@ -61,17 +61,18 @@ double CopiedGroupsCycles(const Problem& p, const Isa& isa) {
   return std::min(GroupedDirectCycles(p, isa), ThinGroupsCycles(p, isa));
 }
 
-// Plans groups in place, or says why they cannot, or unforced had better not, be multiplied so.
-const char* WhyCopyGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
+// Plans groups in place, or says why they cannot, or had better not, be multiplied so.
+const char* TryGroupsInPlace(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   const char* const not_in_place = WhyNotGroupsInPlace(p, isa);
   if (not_in_place != nullptr) return not_in_place;
+  if (!StripIsReachable(p)) return kReachesTooFar;
   PlanGroupsInPlace(p, isa, plan);
-  if (forced) return nullptr;
   // Groups of 1 and 2 channels take 1.4 times as long in place.
   constexpr int64_t kFewChannels = 4;
   const bool few_channels = !plan->groups_in_place.shared_vectors && p.filter_channels < kFewChannels;
   if (few_channels && FusesColumns(p)) return "a row of the filter and its channels are one run of a strip";
-  const bool slower = CopiedGroupsCycles(p, isa) < GroupsInPlaceCycles(p, isa, plan->groups_in_place);
+  const double copied = forced ? GroupedDirectCycles(p, isa) : CopiedGroupsCycles(p, isa);
+  const bool slower = copied < GroupsInPlaceCycles(p, isa, plan->groups_in_place);
   return slower ? "groups such as these are multiplied faster from copies" : nullptr;
 }
 
@@ -79,8 +80,8 @@ const char* WhyCopyGroups(const Problem& p, const Isa& isa, bool forced, Plan* p
 double OtherCycles(const Problem& p, const Isa& isa) {
   if (p.groups == 1) return DirectCycles(p, isa, WhyNotExchange(p, isa) == nullptr);
   Plan in_place;
-  return WhyCopyGroups(p, isa, false, &in_place) == nullptr ? GroupsInPlaceCycles(p, isa, in_place.groups_in_place)
-                                                            : CopiedGroupsCycles(p, isa);
+  return TryGroupsInPlace(p, isa, false, &in_place) == nullptr ? GroupsInPlaceCycles(p, isa, in_place.groups_in_place)
+                                                               : CopiedGroupsCycles(p, isa);
 }
 
 constexpr const char* kWinogradReasons[kMaxWinogradStride] = {
@@ -125,7 +126,7 @@ const char* ThinGroups(const Problem& p, const Isa& isa, bool forced, Plan* plan
 }
 
 const char* GroupsInPlace(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
-  const char* const copied = WhyCopyGroups(p, isa, forced, plan);
+  const char* const copied = TryGroupsInPlace(p, isa, forced, plan);
   if (copied != nullptr) return copied;
   plan->in_place = true;
   plan->reason = "implicit GEMM over groups whose pixels are multiplied where they lie";
@@ -204,18 +205,21 @@ int64_t BundledPixels(const Problem& p, const Isa& isa) {
 }
 
 // How many neighbours are best multiplied as one where they lie: as many as fill whole vectors, or one that leaves its
-// last vector in part empty: 6 channels and 20 filters take a third of the time, 40 and 7 0.4, 16 and 40 0.65.
+// last vector in part empty. 6 channels and 20 filters then take a third of the time, 40 and 7 0.4, 16 and 40 0.65. Or
+// 0 where neither will do: one may reach into the next pixel, not into others.
 int64_t PixelsInPlace(const Problem& p, const Isa& isa) {
   const Sides sides(p, isa);
   const int64_t full = sides.full_bundle();
   const bool divides = p.batch * p.out_height * p.out_width % full == 0;
+  const bool one_will_do = RoundUp(sides.more, sides.lanes) <= 2 * sides.more;
+  if (!one_will_do) return divides ? full : 0;
   return divides && sides.in_place_cycles(full) <= sides.in_place_cycles(1) ? full : 1;
 }
 
 // Whether they are faster than packed ones: 24 channels and 1 filter take 0.4 of the time, 32 and 4 0.55, 24 and 144
 // 0.65.
 bool MultipliesInPlace(const Problem& p, const Isa& isa, int64_t pixels, int64_t packed_pixels) {
-  if (!HasFewChannels(Bundled(p, pixels))) return false;
+  if (pixels == 0 || !HasFewChannels(Bundled(p, pixels))) return false;
   const Sides sides(p, isa);
   return sides.full_bundle() == 1 || sides.in_place_cycles(pixels) <= sides.packed_cycles(packed_pixels);
 }
@@ -319,14 +323,17 @@ bool FillsHalfAsWide(const Problem& p, const Isa& widest) {
   return few && enough_sums && sides.more % sides.lanes == sides.lanes / 2 && p.out_channels % sides.lanes != 0;
 }
 
-// Groups of no more filters than half of a vector take shorter ones where they are copied, and gain up to 40 %.
+// Groups of no more filters than half of a vector take shorter ones where those are not multiplied in place in the
+// widest, and gain up to 40 %.
 // Depthwise problems run across the groups, and pairs of bfloat16 are as fast as twice as many filters.
-const Isa& BestFor(const Problem& p, const Isa& widest) {
+const Isa& BestFor(const Problem& p, Algorithm algorithm, const Isa& widest) {
   if (widest.half_as_wide == nullptr) return widest;
   if (FillsHalfAsWide(p, widest)) return *widest.half_as_wide;
   if (p.groups == 1 || p.filter_channels == 1) return widest;
   Plan in_place;
-  if (WhyCopyGroups(p, widest, false, &in_place) == nullptr) return widest;
+  const bool forced = algorithm != Algorithm::kAuto;
+  const bool may_be_in_place = !forced || algorithm == Algorithm::kDirect;
+  if (may_be_in_place && TryGroupsInPlace(p, widest, forced, &in_place) == nullptr) return widest;
   const bool half_empty = 2 * (p.out_channels / p.groups) <= Lanes(p.dtype, widest);
   return half_empty && !MultipliesPairs(p, widest) ? *widest.half_as_wide : widest;
 }
@@ -350,7 +357,7 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& widest, 
                 const std::function<void(Algorithm, const char*)>& declined) {
   const bool forced = algorithm != Algorithm::kAuto;
   const char* const unplannable = WhyUnplannable(problem);
-  const Isa& isa = unplannable == nullptr ? BestFor(problem, widest) : widest;
+  const Isa& isa = unplannable == nullptr ? BestFor(problem, algorithm, widest) : widest;
   const char* reason = "";
   for (const Entry& entry : kCandidates) {
     if (forced && algorithm != entry.algorithm) continue;

@@ -68,15 +68,13 @@ class SpreadOverTiles {
   int64_t line_ = 0;  // the next one
 };
 
-// Runs of `bytes` bytes, `stride_bytes` apart, in `asks` even steps.
+// Runs of `bytes` bytes, `stride_bytes` apart, in `asks` even steps, or as many as that reaches in steps of a run.
 inline RunLookahead::Stream SpreadRunsEvenly(const char* first, int64_t stride_bytes, int64_t runs, int64_t bytes,
                                              int64_t asks) {
-  if (bytes == stride_bytes) {
-    bytes *= runs;
-    runs = 1;
-  }
-  const int64_t step = std::min(bytes, CeilDiv(runs * bytes, std::max<int64_t>(1, asks)));
-  return {first, step, first + bytes, stride_bytes - bytes, stride_bytes};
+  const bool one_run = bytes == stride_bytes;
+  const int64_t run_bytes = one_run ? runs * bytes : bytes;
+  const int64_t step = std::min(run_bytes, CeilDiv(runs * bytes, std::max<int64_t>(1, asks)));
+  return {first, step, first + run_bytes, one_run ? 0 : stride_bytes - bytes, stride_bytes};
 }
 
 // Runs of `bytes` bytes, to be asked for in about equal parts by `calls` calls of Some: all at once would wait for free

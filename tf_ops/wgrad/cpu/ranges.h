@@ -7,7 +7,7 @@
 
 namespace wgrad {
 
-// The half-open range of outputs o whose input index o * stride + offset lies in [0, in).
+// Half-open.
 struct Range {
   int64_t begin, end;
 
@@ -23,6 +23,7 @@ inline Range Common(const Range& a, const Range& b) {
 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
+// The outputs o whose input index o * stride + offset lies in [0, in).
 inline Range OutputsInside(int64_t offset, int64_t stride, int64_t in, int64_t out) {
   const int64_t begin = std::clamp<int64_t>(CeilDiv(-offset, stride), 0, out);
   const int64_t end = std::clamp<int64_t>(CeilDiv(in - offset, stride), begin, out);
