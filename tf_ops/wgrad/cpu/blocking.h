@@ -103,8 +103,8 @@ inline void MultiplySlice(const Kernels<T>& kernels, int64_t panel_vectors, Inde
     ForEachShare(rows, kernels.max_rows[vectors], [&](int64_t row, int64_t tile_rows) {
       T* tile = sums + row * sum_stride + column;
       before_tile(tile, tile_rows, vectors * kernels.lanes);
-      kernels.micro[indexed][vectors][tile_rows](pixels.end - pixels.begin, a + row, a_stride, panel, b_stride, index,
-                                                 tile, sum_stride, accumulate, lookahead ? &*lookahead : nullptr);
+      kernels.micro[indexed][vectors][tile_rows](pixels.size(), a + row, a_stride, panel, b_stride, index, tile,
+                                                 sum_stride, accumulate, lookahead ? &*lookahead : nullptr);
     });
   }
 }

@@ -186,7 +186,7 @@ class Task {
     if (seen.begin == seen.end) return count;
     ChannelRows rows;
     rows.channels = columns_;
-    rows.rows = seen.end - seen.begin;
+    rows.rows = seen.size();
     rows.x_step = p_.stride_width * p_.in_channels;
     rows.dy_step = p_.out_channels;
     // A single row or column has no dilation, whatever the attribute says: it may be 2^31 - 1.

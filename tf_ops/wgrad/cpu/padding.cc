@@ -16,7 +16,7 @@ int64_t PairsInside(int64_t taps, int64_t dilation, int64_t outputs, int64_t str
   int64_t pairs = 0;
   for (int64_t tap = 0; tap < taps; ++tap) {
     const Range seen = OutputsInside(tap * dilation - pad, stride, size, outputs);
-    pairs += seen.end - seen.begin;
+    pairs += seen.size();
   }
   return pairs;
 }

@@ -324,8 +324,8 @@ bool FillsHalfAsWide(const Problem& p, const Isa& widest) {
 }
 
 // Groups of no more filters than half of a vector take shorter ones where those are not multiplied in place in the
-// widest, and gain up to 40 %.
-// Depthwise problems run across the groups, and pairs of bfloat16 are as fast as twice as many filters.
+// widest, and gain up to 40 %. Depthwise problems run across the groups, and pairs of bfloat16 are as fast as twice as
+// many filters.
 const Isa& BestFor(const Problem& p, Algorithm algorithm, const Isa& widest) {
   if (widest.half_as_wide == nullptr) return widest;
   if (FillsHalfAsWide(p, widest)) return *widest.half_as_wide;

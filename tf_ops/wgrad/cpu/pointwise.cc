@@ -81,7 +81,7 @@ class Task {
   template <typename Visit>
   void ForEachTile(const Visit& visit) const {
     ForEachShare(plan_.padded_columns / kernels_.lanes, kMaxVectors, [&](int64_t vector, int64_t vectors) {
-      ForEachShare(rows_.end - rows_.begin, kernels_.max_rows[vectors],
+      ForEachShare(rows_.size(), kernels_.max_rows[vectors],
                    [&](int64_t row, int64_t rows) { visit(rows_.begin + row, rows, vector, vectors); });
     });
   }

@@ -83,7 +83,7 @@ class Winograd {
       const int64_t end_chunk = std::min(plan_.chunks, first_chunk + plan_.chunks_per_task);
       for (int64_t chunk = first_chunk; chunk < end_chunk; ++chunk) {
         const Range tiles = ChunkTiles(chunk);
-        TransformTiles(tiles.begin, tiles.end - tiles.begin, 0, first_bundle, bundles, u, v);
+        TransformTiles(tiles.begin, tiles.size(), 0, first_bundle, bundles, u, v);
         std::optional<Lookahead> next_chunk;
         if (chunk + 1 < end_chunk) next_chunk = NextChunk(tiles, ChunkTiles(chunk + 1), bundles);
         for (int64_t i = 0; i < bundles; ++i) {
@@ -106,7 +106,7 @@ class Winograd {
     const int64_t column_blocks = CeilDiv(plan_.columns, plan_.column_block);
     for (int64_t chunk = 0; chunk < plan_.chunks; ++chunk) {
       const Range tiles = ChunkTiles(chunk);
-      const int64_t count = tiles.end - tiles.begin;
+      const int64_t count = tiles.size();
       executor->Run(CeilDiv(count, kTilesPerTask), [&](int64_t task, int) {
         const int64_t slot = task * kTilesPerTask;
         TransformTiles(tiles.begin + slot, std::min(kTilesPerTask, count - slot), slot, 0, plan_.bundles, u, v);
@@ -284,8 +284,8 @@ class Winograd {
     int64_t asks = 0;
     for (const Point& point : points_) {
       const Range with_point = TilesWith(point, chunk);
-      asks += CeilDiv(plan_.rows, kSliceRows) * Asks(kernels_, kMaxVectors, with_point.end - with_point.begin,
-                                                     std::min(plan_.rows, kSliceRows), plan_.columns);
+      asks += CeilDiv(plan_.rows, kSliceRows) *
+              Asks(kernels_, kMaxVectors, with_point.size(), std::min(plan_.rows, kSliceRows), plan_.columns);
     }
     return SpreadEvenly(
         behind(input_, p_.in_channels * element_size, InputPixelsUpTo(last), InputPixelsUpTo(next_last)),
@@ -318,8 +318,7 @@ class Winograd {
   Lookahead Ahead(const T* next_a, const T* next_b, const Range& tiles, const Block& block) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
     const int64_t slices = CeilDiv(rows, kSliceRows);
-    const int64_t asks =
-        slices * Asks(kernels_, kMaxVectors, tiles.end - tiles.begin, std::min(rows, kSliceRows), columns);
+    const int64_t asks = slices * Asks(kernels_, kMaxVectors, tiles.size(), std::min(rows, kSliceRows), columns);
     const int64_t row_bytes = sizes_.pitch * sizeof(T);
     return SpreadEvenly({next_a, rows * row_bytes}, {next_b, columns * row_bytes}, asks);
   }
@@ -334,7 +333,7 @@ class Winograd {
     int64_t runs = 0;
     for (const Point& point : points_) {
       const Range with_point = TilesWith(point, tiles);
-      runs += CeilDiv(with_point.end - with_point.begin, kMaxWinogradRun);
+      runs += CeilDiv(with_point.size(), kMaxWinogradRun);
     }
     return Prefetch(reinterpret_cast<const char*>(sums_), offsets, sizeof(T), count, columns * sizeof(T),
                     runs * Tiles(kernels_, kMaxVectors, rows, columns));
@@ -346,8 +345,8 @@ class Winograd {
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
       const Range columns = ColumnsOf(block, row);
       const int64_t first = (row - block.first_row) * sizes_.sum_columns + columns.begin - block.first_column;
-      const Squares<T> of_row = to_taps(sums + first, sizes_.sum_plane, columns.end - columns.begin, accumulate,
-                                        TapStride(), taps + TapRow(block, row));
+      const Squares<T> of_row =
+          to_taps(sums + first, sizes_.sum_plane, columns.size(), accumulate, TapStride(), taps + TapRow(block, row));
       of_block.sums += of_row.sums;
       of_block.taps += of_row.taps;
     }
