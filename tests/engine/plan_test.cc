@@ -191,7 +191,16 @@ void TestChoice() {
   CHECK_TRUE(in_place(Square(8, 28, 64, 256, 1, 1, 1, 0, 1)));
   CHECK_TRUE(in_place(Square(8, 28, 64, 250, 1, 1, 1, 0, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 64, 1 << 20, 1, 1, 1, 0, 1)));
-  CHECK_TRUE(!in_place(Square(8, 14, 64, 256, 1, 1, 1, 0, 1)));
+  CHECK_TRUE(in_place(Square(8, 14, 64, 256, 1, 1, 1, 0, 1)));
+  CHECK_TRUE(!in_place(Square(8, 7, 64, 256, 1, 1, 1, 0, 1)));
+  // In slices that 2 and 4 threads share out evenly.
+  const auto slices = [](const Problem& problem) {
+    Plan plan;
+    CHECK_TRUE(MakePlan(problem, Algorithm::kDirect, Wide(), &plan).ok());
+    return plan.pointwise.depth_slices;
+  };
+  CHECK_EQ(slices(Square(8, 28, 128, 512, 1, 1, 1, 0, 1)), 8);
+  CHECK_EQ(slices(Square(8, 14, 96, 576, 1, 1, 1, 0, 1)), 2);
   CHECK_TRUE(!in_place(Square(8, 28, 64, 256, 1, 2, 1, 0, 1)));
   // And groups, where they fill vectors by themselves or a vector of X has the channels of one of dY.
   CHECK_TRUE(in_place(Square(8, 28, 512, 512, 3, 2, 1, 1, 32)));
