@@ -206,12 +206,20 @@ void TestChoice() {
   CHECK_TRUE(in_place(Square(8, 28, 512, 512, 3, 2, 1, 1, 32)));
   CHECK_TRUE(in_place(Square(8, 14, 1024, 1024, 3, 2, 1, 1, 32)));
   CHECK_TRUE(in_place(Square(8, 56, 128, 128, 3, 1, 1, 1, 32)));
-  CHECK_TRUE(!in_place(Square(8, 56, 128, 136, 3, 1, 1, 1, 8)));
+  CHECK_TRUE(in_place(Square(8, 56, 128, 136, 3, 1, 1, 1, 8)));
   CHECK_TRUE(!in_place(Square(8, 56, 24, 24, 3, 1, 1, 1, 3)));
+  // And without groups, where vectors are wide, rows are long enough and a cache holds the sums.
+  CHECK_TRUE(in_place(Square(8, 28, 32, 96, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(in_place(Square(8, 28, 4, 24, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!in_place(Square(8, 28, 3, 24, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!in_place(Square(8, 28, 32, 15, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(!in_place(Square(8, 5, 32, 96, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(!in_place(Square(8, 28, 512, 1024, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(!in_place(Square(8, 28, 32, 64, 1, 2, 1, 0, 1)));
   Plan groups;
   CHECK_TRUE(MakePlan(Square(8, 14, 512, 512, 3, 1, 1, 1, 32), Algorithm::kAuto, Wide(), &groups).ok());
   CHECK_TRUE(groups.in_place);
-  CHECK_EQ(groups.groups_in_place.strip_rows, 14);
+  CHECK_EQ(groups.direct_in_place.strip_rows, 14);
   CHECK_TRUE(MakePlan(Square(8, 7, 1024, 1024, 3, 1, 1, 1, 32), Algorithm::kAuto, Wide(), &groups).ok());
   CHECK_EQ(Name(groups.algorithm), "winograd");
   Problem half = Square(8, 56, 6, 1, 1, 1, 1, 0, 1);

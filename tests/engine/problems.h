@@ -115,6 +115,13 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(2, 16, 62, 96, 3, 1, 1, 1, 2),     // groups in place, three wide vectors and unequal tiles of rows
       Square(2, 3, 48, 48, 3, 1, 5, 5, 6),      // groups in place, taps that see nothing but padding
       Square(9, 15, 64, 32, 2, 1, 1, 0, 2),     // groups in place, two groups of many strips
+      Square(2, 14, 48, 48, 3, 1, 1, 1, 2),     // groups in place, last vectors in part empty
+      Square(2, 17, 12, 40, 5, 1, 1, 2, 1),     // in place, a last vector in part empty
+      Square(2, 15, 33, 16, 3, 2, 1, 1, 1),     // in place with stride 2, three unequal tiles of rows
+      Square(9, 6, 7, 24, 5, 1, 1, 2, 1),       // in place, strips of several images, the last one of fewer
+      Square(1, 19, 20, 80, 3, 1, 4, 3, 1),     // in place, dilated
+      Square(1, 5, 9, 33, 7, 1, 2, 6, 1),       // in place, a filter larger than the image
+      Square(3, 11, 5, 17, 1, 2, 1, 0, 1),      // in place, a single tap
       Square(3, 8, 16, 16, 3, 1, 1, 1, 1),      // Winograd, whole tiles
       Square(2, 9, 19, 35, 3, 1, 1, 0, 1),      // Winograd in tiles of 4 and of 3 pixels, ragged channels
       Square(1, 12, 8, 12, 3, 1, 3, 3, 1),      // Winograd, nine phases
@@ -217,6 +224,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
   add_long(1, 9, 9, 3, 4, 3, 200);   // thin groups, far taps
   add_long(2, 32, 32, 8, 3, 1, 1);   // groups in place, several to a vector
   add_long(1, 32, 64, 2, 3, 2, 40);  // groups in place, two wide vectors each
+  add_long(2, 18, 40, 1, 3, 2, 70);  // in place, a last vector in part empty
   add_long(1, 37, 37, 37, 3, 1, 1);  // depthwise, several windows to a part
   add_long(3, 20, 20, 20, 5, 2, 1);  // depthwise of stride 2, several rows of taps
   add_long(2, 17, 17, 17, 4, 1, 1);  // depthwise, runs

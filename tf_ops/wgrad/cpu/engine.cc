@@ -6,7 +6,7 @@
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/depthwise.h"
 #include "tf_ops/wgrad/cpu/direct.h"
-#include "tf_ops/wgrad/cpu/groups_in_place.h"
+#include "tf_ops/wgrad/cpu/direct_in_place.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/cpu/pointwise.h"
 #include "tf_ops/wgrad/cpu/reference.h"
@@ -106,10 +106,10 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
     case Algorithm::kDirect:
       if (plan.bundled_pixels > 0) {
         *accurate = RunBundled(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
-      } else if (plan.in_place && problem.groups > 1) {
-        RunGroupsInPlace(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
-      } else if (plan.in_place) {
+      } else if (plan.in_place && IsPointwise(problem)) {
         RunPointwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else if (plan.in_place) {
+        RunDirectInPlace(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.exchanged) {
         *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.folded) {

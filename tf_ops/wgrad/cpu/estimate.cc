@@ -36,14 +36,13 @@ bool GroupsWaitForMemory(const Problem& p) {
 // second-level cache.
 double TransformCycles(const Problem& p, const WinogradPlan& plan) {
   if (p.groups > 1) return GroupsWaitForMemory(p) ? 12 : 8;
-  const double cycles = plan.shared_transforms ? 20 : 7;
-  return p.stride_height == 1 ? cycles : 0.6 * cycles;  // half of the pixels are copied
+  return plan.shared_transforms ? 20 : 7;
 }
 
 }  // namespace
 
-double DirectCycles(const Problem& p, const Isa& isa, bool exchanged) {
-  const double rate = MultipliesPairs(p, isa) ? 3.2 : 1.6;  // multiply-adds a cycle
+double DirectCycles(const Problem& p, const Isa& isa, bool in_place, bool exchanged) {
+  const double rate = in_place ? 1.8 : MultipliesPairs(p, isa) ? 3.2 : 1.6;  // multiply-adds a cycle
   const int64_t lanes = Lanes(p.dtype, isa);
   const int64_t products =
       exchanged ? p.out_channels * CeilDiv(p.in_channels, lanes) : p.in_channels * CeilDiv(p.out_channels, lanes);
@@ -84,13 +83,13 @@ double ThinGroupsCycles(const Problem& p, const Isa& isa) {
   return static_cast<double>(p.batch * CeilDiv(p.out_channels, lanes)) * vector;
 }
 
-double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const GroupsInPlacePlan& plan) {
+double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlacePlan& plan) {
   const double multiply = plan.shared_vectors ? 0.43 : 0.5;
   constexpr double kPixel = 1.8, kTile = 45, kSum = 1;
   constexpr double kLine = 0.7;  // of X and dY, more than the others take
   const double taps = static_cast<double>(p.filter_height * p.filter_width);
   const auto tiles = static_cast<double>(plan.bundles * plan.bundle_tiles);
-  const int64_t vectors = p.out_channels / Lanes(p.dtype, isa);
+  const int64_t vectors = plan.bundles * CeilDiv(plan.columns, Lanes(p.dtype, isa));
   const auto sums = static_cast<double>(p.filter_channels * vectors);
   const int64_t bytes = (InputElements(p) + OutputElements(p)) * ElementSize(p.dtype);
   const auto lines = static_cast<double>(CeilDiv(bytes, kCacheLine));
@@ -102,7 +101,8 @@ double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const GroupsInPlace
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
   // A tile of sums takes as long to load and to store as 8 tiles of pixels to multiply.
   constexpr double kRate = 1.7, kRunCost = 8;
-  constexpr double kSumCycles = 5;  // to turn a vector of sums into taps, for each product
+  constexpr double kSumCycles = 5;                    // to turn a vector of sums into taps, for each product
+  const double first_use = p.groups == 1 ? 70e3 : 0;  // of scratch memory, which no cache holds yet
   const int64_t lanes = Lanes(p.dtype, isa);
   // A vector that is not full goes through memory and takes twice as long.
   const int64_t row_vectors = CeilDiv(plan.rows, lanes) + (plan.rows % lanes == 0 ? 0 : 1);
@@ -115,7 +115,7 @@ double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan
   const double rate = kRate / (1 + kRunCost / run);
   const double tile = TransformCycles(p, plan) * static_cast<double>(row_vectors + column_vectors) + sums / rate;
   const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
-  return plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * kSumCycles * sums);
+  return first_use + plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * kSumCycles * sums);
 }
 
 }  // namespace wgrad

@@ -9,13 +9,13 @@
 
 namespace wgrad {
 
-// Of problems without groups, `exchanged` where X and dY change places.
-double DirectCycles(const Problem& problem, const Isa& isa, bool exchanged);
+// Of problems without groups: where X and dY lie, or, `exchanged` or not, from copies.
+double DirectCycles(const Problem& problem, const Isa& isa, bool in_place, bool exchanged);
 
 // Of problems with groups.
 double GroupedDirectCycles(const Problem& problem, const Isa& isa);
 double ThinGroupsCycles(const Problem& problem, const Isa& isa);
-double GroupsInPlaceCycles(const Problem& problem, const Isa& isa, const GroupsInPlacePlan& plan);
+double GroupsInPlaceCycles(const Problem& problem, const Isa& isa, const DirectInPlacePlan& plan);
 
 double WinogradCycles(const Problem& problem, const Isa& isa, const WinogradPlan& plan);
 

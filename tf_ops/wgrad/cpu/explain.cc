@@ -2,6 +2,7 @@
 #include <string>
 
 #include "tf_ops/wgrad/cpu/caches.h"
+#include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/plan.h"
 #include "tf_ops/wgrad/json.h"
 
@@ -47,13 +48,14 @@ std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
       .str();
 }
 
-std::string Blocking(const GroupsInPlacePlan& g) {
+std::string Blocking(const DirectInPlacePlan& d) {
   return JsonObject()
-      .Add("shared_vectors", g.shared_vectors)
-      .Add("sums_in_place", g.in_place)
-      .Add("bundles", g.bundles)
-      .Add("strip_rows", g.strip_rows)
-      .Add("depth_slices", g.depth_slices)
+      .Add("shared_vectors", d.shared_vectors)
+      .Add("sums_in_place", d.in_place)
+      .Add("bundles", d.bundles)
+      .Add("strip_images", d.strip_images)
+      .Add("strip_rows", d.strip_rows)
+      .Add("depth_slices", d.depth_slices)
       .str();
 }
 
@@ -102,8 +104,9 @@ std::string Blocking(const ThinGroupsPlan& t) {
 std::string Blocking(const Problem& problem, const Plan& plan) {
   switch (plan.algorithm) {
     case Algorithm::kDirect:
-      if (plan.in_place && problem.groups > 1) return Blocking(plan.groups_in_place);
-      if (plan.in_place) return Blocking(plan.pointwise, plan.bundled_pixels);
+      if (plan.in_place) {
+        return IsPointwise(problem) ? Blocking(plan.pointwise, plan.bundled_pixels) : Blocking(plan.direct_in_place);
+      }
       return plan.strips ? Blocking(plan.strip_direct) : Blocking(plan.direct);
     case Algorithm::kWinograd:
       return Blocking(plan.winograd);

@@ -138,21 +138,21 @@ template <typename T>
 using SpreadLanes = void (*)(const void* source, int64_t readable, int64_t pixels, int64_t pixel_step,
                              int64_t filter_channels, const LaneIndex<T>* lanes, T* to);
 
-// Output pixels that see the inside of X through one tap. Steps in elements, from a pixel of X or dY to the next one
-// and from a row to the next one.
+// Output pixels that see the inside of X through one tap. Steps in elements, from a pixel of X or dY to the next one,
+// from a row to the next one and from an image to the next one.
 struct PixelGrid {
-  int64_t rows, columns;
-  int64_t x_row_step, x_step;
-  int64_t dy_row_step, dy_step;
+  int64_t images, rows, columns;
+  int64_t x_image_step, x_row_step, x_step;
+  int64_t dy_image_step, dy_row_step, dy_step;
 };
 
-// Adds, or stores when !accumulate, a tile of some channels of groups and some vectors of their filters, where a lane's
+// Adds, or stores when !accumulate, a tile of some channels of groups and `columns` of their filters, where a lane's
 // channels begin at x[first_channels[lane]], or at x where all lanes are of one group:
 //   tile[i * tile_stride + j] += sum over the grid's pixels of x[first_channels[j] + i] * dy[j].
-// Moves `lookahead` on with every PixelsPerAsk pixels of a row.
+// Moves `lookahead` on with every PixelsPerAsk pixels of a row. Several groups fill a vector.
 template <typename T>
 using GridKernel = void (*)(const PixelGrid& grid, const void* x, const void* dy, const LaneIndex<T>* first_channels,
-                            T* tile, int64_t tile_stride, bool accumulate, RunLookahead* lookahead);
+                            T* tile, int64_t tile_stride, int64_t columns, bool accumulate, RunLookahead* lookahead);
 
 // A tile of few sums has as many for each of so many neighbouring pixels: eight do not wait for one another.
 constexpr int PixelsPerAsk(int sums) { return std::max(1, 8 / sums); }

@@ -93,14 +93,15 @@ struct ThinGroupsPlan {
   int64_t column_tasks, depth_slices;
 };
 
-// Blocking of the direct algorithm on groups whose X and dY are multiplied where they lie.
-struct GroupsInPlacePlan {
+// Blocking of the direct algorithm on problems whose X and dY are multiplied where they lie, tap by tap.
+struct DirectInPlacePlan {
   bool shared_vectors;  // filters of several groups share a vector
   bool in_place;        // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
-  int64_t columns;      // of a bundle: of a vector, or of a group that fills some
+  int64_t columns;      // of a bundle: of a vector, or of a group
   int64_t bundles;
   int64_t bundle_tiles;  // of one tap
-  int64_t strip_rows;    // output rows of one strip
+  int64_t strip_images;  // of one strip: one, or several that it has all rows of
+  int64_t strip_rows;    // output rows of one strip and image
   int64_t strips;        // of all images
   int64_t strips_per_slice, depth_slices;
 };
@@ -123,11 +124,11 @@ struct Plan {
   bool exchanged = false;      // X and dY change places, and the result is transposed
   bool folded = false;         // the columns of a patch count as channels
   int64_t bundled_pixels = 0;  // neighbours that are multiplied as if they were one pixel
-  bool in_place = false;       // X and dY are multiplied where they lie: pixels, bundles of them, or groups
+  bool in_place = false;       // X and dY are multiplied where they lie
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
   PointwisePlan pointwise = {};
-  GroupsInPlacePlan groups_in_place = {};
+  DirectInPlacePlan direct_in_place = {};
   WinogradPlan winograd = {};
   DepthwisePlan depthwise = {};
   ThinGroupsPlan thin_groups = {};

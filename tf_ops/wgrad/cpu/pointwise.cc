@@ -28,7 +28,8 @@ constexpr int64_t kLeastSlicePixels = 512;
 
 int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }
 
-// Slices in powers of two: 2 and 4 threads share eight out evenly, seven leave one of two threads waiting for a seventh.
+// Slices in powers of two: 2 and 4 threads share eight out evenly, seven leave one of two threads waiting for a
+// seventh.
 int64_t PowerOfTwoWithin(int64_t value) {
   int64_t power = 1;
   while (2 * power <= value) power *= 2;

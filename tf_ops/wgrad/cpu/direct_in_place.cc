@@ -1,9 +1,9 @@
-// Groups whose X and dY are multiplied where they lie, strip by strip: for each tap, the output pixels that see the
-// inside of X are added up in registers. With wide vectors a group's filters fill one or more, which each channel is
-// broadcast to; filters of several groups share a vector with the channels that one vector of X holds. A strip is
+// X and dY multiplied where they lie, strip by strip: for each tap, the output pixels that see the inside of X are
+// added up in registers. With wide vectors a group's filters fill one or more, the last one in part, which each channel
+// is broadcast to; filters of several groups share a vector with the channels that one vector of X holds. A strip is
 // multiplied while what the next one adds is asked for in the order of the memory: copying pixels of 2 KiB group by
 // group took a third of the time, because the lines of a group share few of a cache's sets.
-#include "tf_ops/wgrad/cpu/groups_in_place.h"
+#include "tf_ops/wgrad/cpu/direct_in_place.h"
 
 #include <algorithm>
 
@@ -20,7 +20,7 @@ struct WorkerBytes {
   int64_t total() const { return channels + rows + columns; }
 };
 
-WorkerBytes WorkerBytesOf(const Problem& p, const GroupsInPlacePlan& plan, int64_t sum_size) {
+WorkerBytes WorkerBytesOf(const Problem& p, const DirectInPlacePlan& plan, int64_t sum_size) {
   WorkerBytes bytes;
   bytes.channels = plan.shared_vectors ? AlignedBytes(p.out_channels * sum_size) : 0;
   bytes.rows = AlignedBytes(p.filter_height * sizeof(Range));
@@ -38,39 +38,37 @@ int64_t SharedChannel(const Problem& p, int64_t column, int64_t lanes) {
   return std::min(InputChannel(p, column), p.in_channels - lanes);
 }
 
-// Whether a vector of dY has filters of several groups, or with AVX2 of one: of X it takes one vector too.
-bool SharesVectors(const Problem& p, const Isa& isa) {
-  const int64_t filters = p.out_channels / p.groups, lanes = Lanes(p.dtype, isa);
-  return isa.vector_bytes < kWideVectorBytes ? filters <= lanes : filters < lanes;
-}
-
 // Calls visit(row, rows, vector, vectors) for each tile of one bundle and tap.
 template <typename T, typename Visit>
-void ForEachTile(const Problem& p, const GroupsInPlacePlan& plan, const Kernels<T>& kernels, const Visit& visit) {
+void ForEachTile(const Problem& p, const DirectInPlacePlan& plan, const Kernels<T>& kernels, const Visit& visit) {
   if (plan.shared_vectors) return visit(0, p.filter_channels, 0, 1);
-  ForEachShare(plan.columns / kernels.lanes, kMaxGroupVectors, [&](int64_t vector, int64_t vectors) {
+  ForEachShare(CeilDiv(plan.columns, kernels.lanes), kMaxGroupVectors, [&](int64_t vector, int64_t vectors) {
     ForEachShare(p.filter_channels, kernels.max_rows[vectors],
                  [&](int64_t row, int64_t rows) { visit(row, rows, vector, vectors); });
   });
 }
 
 template <typename T>
-int64_t BundleTiles(const Problem& p, const GroupsInPlacePlan& plan, const Kernels<T>& kernels) {
+int64_t BundleTiles(const Problem& p, const DirectInPlacePlan& plan, const Kernels<T>& kernels) {
   int64_t tiles = 0;
   ForEachTile(p, plan, kernels, [&](auto...) { ++tiles; });
   return tiles;
 }
 
-// A bundle is as many groups as fill a vector, or one group that fills some.
+int64_t Taps(const Problem& p) { return p.filter_height * p.filter_width; }
+
+// Some taps of a bundle, of several, or of the last and the first of neighbours. A bundle is as many groups as fill a
+// vector, or one group.
 template <typename T>
 class Task {
  public:
-  Task(const Problem& problem, const Plan& plan, const Range& bundles, const void* input, const void* out_backprop,
+  Task(const Problem& problem, const Plan& plan, const Range& bundle_taps, const void* input, const void* out_backprop,
        T* all_sums, char* scratch)
       : p_(problem),
-        plan_(plan.groups_in_place),
+        plan_(plan.direct_in_place),
         kernels_(KernelsOf<T>(*plan.isa)),
-        bundles_(bundles),
+        bundle_taps_(bundle_taps),
+        bundles_{bundle_taps.begin / Taps(problem), CeilDiv(bundle_taps.end, Taps(problem))},
         element_size_(ElementSize(problem.dtype)),
         input_(static_cast<const char*>(input)),
         out_backprop_(static_cast<const char*>(out_backprop)),
@@ -95,7 +93,9 @@ class Task {
     const int64_t begin = depth_slice * plan_.strips_per_slice;
     const int64_t end = std::min(plan_.strips, begin + plan_.strips_per_slice);
     for (int64_t i = begin; i < end; ++i) {
-      RunStrip(Strip(p_, plan_.strip_rows, StripColumns(p_), i), i > begin);
+      Strip strip(p_, plan_.strip_rows, StripColumns(p_), i);
+      strip.n *= plan_.strip_images;
+      RunStrip(strip, std::min(plan_.strip_images, p_.batch - strip.n), i > begin);
     }
   }
 
@@ -108,28 +108,28 @@ class Task {
     }
   }
 
-  void RunStrip(const Strip& strip, bool accumulate) {
-    AskForNext(strip);
-    for (int64_t bundle = bundles_.begin; bundle < bundles_.end; ++bundle) {
-      for (int64_t kh = 0; kh < p_.filter_height; ++kh) {
-        for (int64_t kw = 0; kw < p_.filter_width; ++kw) {
-          MultiplyTap(strip, bundle, kh, kw, accumulate);
-        }
-      }
+  void RunStrip(const Strip& strip, int64_t images, bool accumulate) {
+    AskForNext(strip, images);
+    for (int64_t i = bundle_taps_.begin; i < bundle_taps_.end; ++i) {
+      const int64_t tap = i % Taps(p_);
+      MultiplyTap(strip, images, i / Taps(p_), tap / p_.filter_width, tap % p_.filter_width, accumulate);
     }
   }
 
-  void MultiplyTap(const Strip& strip, int64_t bundle, int64_t kh, int64_t kw, bool accumulate) {
+  void MultiplyTap(const Strip& strip, int64_t images, int64_t bundle, int64_t kh, int64_t kw, bool accumulate) {
     const Range rows = RowsInside(strip, kh), columns = ColumnsInside(strip, kw);
     const bool empty = rows.size() == 0 || columns.size() == 0;
     if (empty && accumulate) return;
     PixelGrid grid = {};
     int64_t input_pixel = 0, output_pixel = 0;
     if (!empty) {
-      grid = {rows.size(),
+      grid = {images,
+              rows.size(),
               columns.size(),
+              p_.in_height * p_.in_width * p_.in_channels,
               p_.stride_height * p_.in_width * p_.in_channels,
               p_.stride_width * p_.in_channels,
+              p_.out_height * p_.out_width * p_.out_channels,
               p_.out_width * p_.out_channels,
               p_.out_channels};
       const int64_t ih = rows.begin * p_.stride_height + kh * p_.dilation_height - p_.pad_top;
@@ -144,11 +144,13 @@ class Task {
     const char* x = input_ + (input_pixel * p_.in_channels + input_channel) * element_size_;
     const char* dy = out_backprop_ + (output_pixel * p_.out_channels + column) * element_size_;
     ForEachTile(p_, plan_, kernels_, [&](int64_t row, int64_t tile_rows, int64_t vector, int64_t vectors) {
-      const int64_t first_column = vector * kernels_.lanes;
+      const int64_t first_column = vector * kernels_.lanes, tile_columns = plan_.columns - first_column;
+      T* tile = sums + row * p_.out_channels + first_column;
+      PrefetchToWrite(reinterpret_cast<const char*>(tile), p_.out_channels * sizeof(T), tile_rows,
+                      std::min(tile_columns, vectors * kernels_.lanes) * sizeof(T));
       KernelFor(tile_rows, vectors)(grid, x + row * element_size_, dy + first_column * element_size_,
-                                    plan_.shared_vectors ? first_channels_ + column : nullptr,
-                                    sums + row * p_.out_channels + first_column, p_.out_channels, accumulate,
-                                    &next_strip_);
+                                    plan_.shared_vectors ? first_channels_ + column : nullptr, tile, p_.out_channels,
+                                    tile_columns, accumulate, &next_strip_);
     });
   }
 
@@ -158,23 +160,24 @@ class Task {
   }
 
   // What the next strip adds is asked for while this one is multiplied.
-  void AskForNext(const Strip& strip) {
-    const int64_t asks = Asks(strip);
-    const Range input = NewInputPixels(p_, strip);
+  void AskForNext(const Strip& strip, int64_t images) {
+    const int64_t asks = Asks(strip, images);
+    const int64_t image = p_.in_height * p_.in_width;
+    const Range next_images = {(strip.n + images) * image, (strip.n + 2 * images) * image};
+    const Range input = images > 1 ? next_images : NewInputPixels(p_, strip);
     const int64_t first_column = bundles_.begin * plan_.columns, columns = bundles_.end * plan_.columns - first_column;
     const int64_t channel = InputChannel(p_, first_column);
     const int64_t channels = InputChannel(p_, first_column + columns - 1) + p_.filter_channels - channel;
     next_strip_.streams[0] =
         SpreadRunsEvenly(input_ + (input.begin * p_.in_channels + channel) * element_size_,
                          p_.in_channels * element_size_, input.size(), channels * element_size_, asks);
-    const int64_t output = strip.first_pixel(p_) + strip.pixels();
-    next_strip_.streams[1] =
-        SpreadRunsEvenly(out_backprop_ + (output * p_.out_channels + first_column) * element_size_,
-                         p_.out_channels * element_size_, strip.pixels(), columns * element_size_, asks);
+    const int64_t pixels = images * strip.pixels(), output = strip.first_pixel(p_) + pixels;
+    next_strip_.streams[1] = SpreadRunsEvenly(out_backprop_ + (output * p_.out_channels + first_column) * element_size_,
+                                              p_.out_channels * element_size_, pixels, columns * element_size_, asks);
   }
 
   // How often the kernels ask while they multiply a strip.
-  int64_t Asks(const Strip& strip) const {
+  int64_t Asks(const Strip& strip, int64_t images) const {
     int64_t rows = 0;
     for (int64_t kh = 0; kh < p_.filter_height; ++kh) rows += RowsInside(strip, kh).size();
     int64_t asks = 0;
@@ -182,7 +185,7 @@ class Task {
       const int pixels = PixelsPerAsk(static_cast<int>(tile_rows * vectors));
       for (int64_t kw = 0; kw < p_.filter_width; ++kw) asks += rows * (ColumnsInside(strip, kw).size() / pixels);
     });
-    return bundles_.size() * asks;
+    return bundle_taps_.size() * images * asks / Taps(p_);
   }
 
   Range RowsInside(const Strip& strip, int64_t kh) const {
@@ -193,8 +196,9 @@ class Task {
   }
 
   const Problem& p_;
-  const GroupsInPlacePlan& plan_;
+  const DirectInPlacePlan& plan_;
   const Kernels<T>& kernels_;
+  const Range bundle_taps_;  // tap by tap, bundle by bundle
   const Range bundles_;
   const int64_t element_size_;
   const char* input_;
@@ -207,44 +211,37 @@ class Task {
   RunLookahead next_strip_;
 };
 
-// As many as there are workers for; whole pixels are read the fastest.
-int64_t BundleTasks(const GroupsInPlacePlan& plan, int workers) {
-  return std::min(plan.bundles, CeilDiv(workers, plan.depth_slices));
-}
-
 template <typename T>
 void Run(const Problem& p, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
          char* shared, char* workers, Executor* executor) {
-  const GroupsInPlacePlan& blocking = plan.groups_in_place;
+  const DirectInPlacePlan& blocking = plan.direct_in_place;
   T* const sums = blocking.in_place ? static_cast<T*>(filter_backprop) : reinterpret_cast<T*>(shared);
-  const int64_t task_bundles = CeilDiv(blocking.bundles, BundleTasks(blocking, executor->workers()));
-  const int64_t bundle_tasks = CeilDiv(blocking.bundles, task_bundles);
-  executor->Run(bundle_tasks * blocking.depth_slices, [&](int64_t task, int worker) {
-    const int64_t first = task % bundle_tasks * task_bundles;
-    const Range bundles = {first, std::min(blocking.bundles, first + task_bundles)};
-    Task<T>(p, plan, bundles, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task / bundle_tasks);
+  // As many tasks as there are workers for; whole pixels are read the fastest.
+  const int64_t bundle_taps = blocking.bundles * Taps(p);
+  const int64_t task_taps =
+      CeilDiv(bundle_taps, std::min(bundle_taps, CeilDiv(executor->workers(), blocking.depth_slices)));
+  const int64_t tap_tasks = CeilDiv(bundle_taps, task_taps);
+  executor->Run(tap_tasks * blocking.depth_slices, [&](int64_t task, int worker) {
+    const int64_t first = task % tap_tasks * task_taps;
+    const Range taps = {first, std::min(bundle_taps, first + task_taps)};
+    Task<T>(p, plan, taps, input, out_backprop, sums, workers + worker * plan.worker_bytes).Run(task / tap_tasks);
   });
   if (blocking.in_place) return;
   const SumLayout layout = {FilterElements(p) / p.out_channels, 1, p.out_channels, p.out_channels};
   ReducePartialSums(KernelsOf<T>(*plan.isa), p.dtype, layout, sums, blocking.depth_slices, filter_backprop, executor);
 }
 
-}  // namespace
-
-const char* WhyNotGroupsInPlace(const Problem& p, const Isa& isa) {
-  const int64_t lanes = Lanes(p.dtype, isa);
+// Why filters of several groups, or with AVX2 of one, do not share a vector that takes one of X too, or null.
+const char* WhyNotShareVectors(const Problem& p, const Isa& isa) {
+  const int64_t filters = p.out_channels / p.groups, lanes = Lanes(p.dtype, isa);
   if (p.groups == 1) return "the problem has one group";
   if (isa.vector_bytes < kLeastSharedBytes) return "short vectors have no instruction that spreads channels";
+  if (isa.vector_bytes < kWideVectorBytes ? filters > lanes : filters >= lanes) return "a group fills vectors";
   if (p.out_channels % lanes != 0) return "the filters do not fill whole vectors";
-  if (!SharesVectors(p, isa)) {
-    if (isa.vector_bytes < kWideVectorBytes) return "vectors are too short for groups that fill them";
-    if (p.out_channels / p.groups % lanes != 0) return "a group's filters do not fill whole vectors";
-    return SumsInItsType(p.dtype) ? nullptr : "X and dY have to be widened";
-  }
   if (p.filter_channels > kMaxSharedRows || p.in_channels < lanes)
     return "no vector of X has the channels of one of dY";
   // They lie alike in every so many columns.
-  const int64_t period = p.out_channels / p.groups * lanes;
+  const int64_t period = filters * lanes;
   for (int64_t column = 0; column < std::min(p.out_channels, period); column += lanes) {
     if (InputChannel(p, column + lanes - 1) + p.filter_channels - SharedChannel(p, column, lanes) > lanes) {
       return "no vector of X has the channels of one of dY";
@@ -253,35 +250,47 @@ const char* WhyNotGroupsInPlace(const Problem& p, const Isa& isa) {
   return nullptr;
 }
 
-void PlanGroupsInPlace(const Problem& p, const Isa& isa, Plan* plan) {
+}  // namespace
+
+const char* WhyNotDirectInPlace(const Problem& p, const Isa& isa) {
+  const char* const not_shared = WhyNotShareVectors(p, isa);
+  if (not_shared == nullptr) return nullptr;
+  if (isa.vector_bytes < kWideVectorBytes) return not_shared;
+  if (p.out_channels / p.groups < Lanes(p.dtype, isa)) return "a group's filters do not fill a vector";
+  return SumsInItsType(p.dtype) ? nullptr : "X and dY have to be widened";
+}
+
+void PlanDirectInPlace(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t lanes = Lanes(p.dtype, isa), sum_size = SumSize(p.dtype);
-  GroupsInPlacePlan& g = plan->groups_in_place;
-  g.shared_vectors = SharesVectors(p, isa);
-  g.columns = g.shared_vectors ? lanes : p.out_channels / p.groups;
-  g.bundles = p.out_channels / g.columns;
-  g.bundle_tiles = p.dtype == DataType::kFloat64 ? BundleTiles(p, g, isa.f64) : BundleTiles(p, g, isa.f32);
+  DirectInPlacePlan& d = plan->direct_in_place;
+  d.shared_vectors = WhyNotShareVectors(p, isa) == nullptr;
+  d.columns = d.shared_vectors ? lanes : p.out_channels / p.groups;
+  d.bundles = p.out_channels / d.columns;
+  d.bundle_tiles = p.dtype == DataType::kFloat64 ? BundleTiles(p, d, isa.f64) : BundleTiles(p, d, isa.f32);
   // Long runs of pixels in registers, as far as the second-level cache holds what they see: 14 x 14 pixels gain 7 %
   // over 7 x 14.
   constexpr int64_t kMostPixels = 200;
   const int64_t row_bytes =
       (p.stride_height * p.in_width * p.in_channels + p.out_width * p.out_channels) * ElementSize(p.dtype);
-  const int64_t most_rows = std::min(kMostPixels / p.out_width, SecondLevelBytes() / row_bytes);
-  g.strip_rows = NearEqualShare(p.out_height, std::clamp<int64_t>(most_rows, 1, p.out_height));
-  g.strips = Strips(p, g.strip_rows, StripColumns(p));
+  const int64_t most_rows = std::max<int64_t>(1, std::min(kMostPixels / p.out_width, SecondLevelBytes() / row_bytes));
+  d.strip_rows = NearEqualShare(p.out_height, std::min(most_rows, p.out_height));
+  d.strip_images = NearEqualShare(p.batch, std::max<int64_t>(1, most_rows / p.out_height));
+  d.strips = Strips(p, d.strip_rows, StripColumns(p)) / p.batch * CeilDiv(p.batch, d.strip_images);
   const int64_t sum_bytes = FilterElements(p) * sum_size;
   // Slices of whole pixels, while their sums are small: 56 x 56 pixels of 1 KiB take 1.4 times as long in halves.
-  constexpr int64_t kMostSlices = 8, kPartialBytes = 640 << 10;
+  constexpr int64_t kMostSlices = 8;
+  const int64_t kPartialBytes = p.groups == 1 ? 4 << 20 : 640 << 10;
   const int64_t task_slices =
-      std::min({WantedTasks(p), kMostSlices, g.strips, PartialSumsWithin(kPartialBytes, sum_bytes)});
-  g.strips_per_slice = CeilDiv(g.strips, std::max(task_slices, ChainSlices(g.strips, sum_bytes)));
-  g.depth_slices = CeilDiv(g.strips, g.strips_per_slice);
-  g.in_place = SumsInItsType(p.dtype) && g.depth_slices == 1;
-  plan->tasks = g.bundles * g.depth_slices;
-  plan->shared_bytes = g.in_place ? 0 : AlignedBytes(g.depth_slices * sum_bytes);
-  plan->worker_bytes = WorkerBytesOf(p, g, sum_size).total();
+      std::min({WantedTasks(p), kMostSlices, d.strips, PartialSumsWithin(kPartialBytes, sum_bytes)});
+  d.strips_per_slice = CeilDiv(d.strips, std::max(task_slices, ChainSlices(d.strips, sum_bytes)));
+  d.depth_slices = CeilDiv(d.strips, d.strips_per_slice);
+  d.in_place = SumsInItsType(p.dtype) && d.depth_slices == 1;
+  plan->tasks = d.bundles * Taps(p) * d.depth_slices;
+  plan->shared_bytes = d.in_place ? 0 : AlignedBytes(d.depth_slices * sum_bytes);
+  plan->worker_bytes = WorkerBytesOf(p, d, sum_size).total();
 }
 
-void RunGroupsInPlace(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+void RunDirectInPlace(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                       void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const auto run = problem.dtype == DataType::kFloat64 ? Run<double> : Run<float>;
   run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
