@@ -201,6 +201,10 @@ void TestChoice() {
   };
   CHECK_EQ(slices(Square(8, 28, 128, 512, 1, 1, 1, 0, 1)), 8);
   CHECK_EQ(slices(Square(8, 14, 96, 576, 1, 1, 1, 0, 1)), 2);
+  // Large tensors of few products are waited for.
+  CHECK_TRUE(PlanOf(Square(8, 256, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);
+  CHECK_TRUE(!PlanOf(Square(8, 56, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);
+  CHECK_TRUE(!PlanOf(Square(8, 256, 64, 24, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);
   CHECK_TRUE(!in_place(Square(8, 28, 64, 256, 1, 2, 1, 0, 1)));
   // And groups, where they fill vectors by themselves or a vector of X has the channels of one of dY.
   CHECK_TRUE(in_place(Square(8, 28, 512, 512, 3, 2, 1, 1, 32)));

@@ -40,6 +40,7 @@ std::string Blocking(const StripDirectPlan& s) {
 std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
   return JsonObject()
       .Add("bundled_pixels", bundled_pixels)
+      .Add("waits_for_memory", w.waits_for_memory)
       .Add("sums_in_cache", w.sums_in_cache)
       .Add("sums_in_place", w.in_place)
       .Add("depth_block", w.depth_block)

@@ -108,6 +108,7 @@ struct DirectInPlacePlan {
 
 // Blocking of the direct algorithm on pointwise problems whose X and dY are multiplied where they lie.
 struct PointwisePlan {
+  bool waits_for_memory;     // rather than for products
   bool sums_in_cache;        // near enough not to be asked for
   bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds
   int64_t padded_columns;    // filters rounded up to whole vectors

@@ -38,6 +38,15 @@ int64_t PowerOfTwoWithin(int64_t value) {
 
 int64_t PixelBytes(const Problem& p) { return (p.in_channels + p.out_channels) * ElementSize(p.dtype); }
 
+// Of tensors that no cache holds, so few products that pixels with more than the widest tile has are waited for: their
+// blocks are short, and asked for as a whole. 64 channels and 1, 2 or 8 filters take 0.69 to 0.78 of the time, 128 and
+// 1 0.77; with 16 filters nothing is gained, and tensors of 6 MiB would take 1.5 times as long.
+bool WaitsForMemory(const Problem& p) {
+  constexpr int64_t kFewRows = 16, kWidestTileBytes = kMaxVectors * kWideVectorBytes, kCacheBytes = 16 << 20;
+  return p.in_channels < kFewRows && p.out_channels * ElementSize(p.dtype) > kWidestTileBytes &&
+         Pixels(p) * PixelBytes(p) > kCacheBytes;
+}
+
 template <typename T>
 class Task {
  public:
@@ -77,6 +86,7 @@ class Task {
     SpreadOverTiles next_block({a + depth * p_.in_channels, bytes * p_.in_channels},
                                {b + depth * p_.out_channels, bytes * p_.out_channels}, Tiles(),
                                depth / kernels_.lookahead_pixels);
+    if (plan_.waits_for_memory) PrefetchToSecondLevel({b + depth * p_.out_channels, bytes * p_.out_channels});
     ForEachTile([&](int64_t row, int64_t rows, int64_t vector, int64_t vectors) {
       const int64_t column = vector * kernels_.lanes;
       T* tile = sums_ + row * plan_.padded_columns + column;
@@ -146,8 +156,9 @@ void PlanPointwise(const Problem& p, const Isa& isa, Plan* plan) {
   PointwisePlan& w = plan->pointwise;
   w.padded_columns = RoundUp(p.out_channels, Lanes(p.dtype, isa));
   // What a block of few channels reads stays in the first-level cache, whose lines neighbouring panels share.
-  constexpr int64_t kFirstLevelBytes = 16 << 10;
-  const int64_t most_depth = HasFewChannels(p) ? std::clamp<int64_t>(kFirstLevelBytes / pixel_bytes, 16, 256)
+  w.waits_for_memory = WaitsForMemory(p);
+  const int64_t first_level_bytes = w.waits_for_memory ? 4 << 10 : 16 << 10;
+  const int64_t most_depth = HasFewChannels(p) ? std::clamp<int64_t>(first_level_bytes / pixel_bytes, 8, 256)
                                                : std::clamp(MostBlockBytes() / pixel_bytes, kLeastDepth, kMostDepth);
   const int64_t blocks = CeilDiv(pixels, most_depth);
   const int64_t sum_bytes = p.in_channels * w.padded_columns * ElementSize(p.dtype);

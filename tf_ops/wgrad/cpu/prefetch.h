@@ -23,6 +23,12 @@ struct Bytes {
   int64_t count;
 };
 
+// Asks for all of it at once. The second-level cache can wait for more lines than the first-level one.
+inline void PrefetchToSecondLevel(const Bytes& bytes) {
+  const auto* first = static_cast<const char*>(bytes.first);
+  for (int64_t byte = 0; byte < bytes.count; byte += kCacheLine) __builtin_prefetch(first + byte, 0, 2);
+}
+
 // Both in even steps, of which there are `asks`. Steps of more than a line leave gaps, which the processor's own
 // prefetcher fills.
 inline Lookahead SpreadEvenly(const Bytes& a, const Bytes& b, int64_t asks) {
