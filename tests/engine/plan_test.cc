@@ -220,6 +220,8 @@ void TestChoice() {
   CHECK_TRUE(!in_place(Square(8, 5, 32, 96, 5, 1, 1, 2, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 512, 1024, 5, 1, 1, 2, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 32, 64, 1, 2, 1, 0, 1)));
+  CHECK_TRUE(in_place(Square(8, 56, 96, 192, 2, 2, 1, 0, 1)));
+  CHECK_TRUE(!in_place(Square(8, 224, 12, 768, 16, 16, 1, 0, 1)));
   Plan groups;
   CHECK_TRUE(MakePlan(Square(8, 14, 512, 512, 3, 1, 1, 1, 32), Algorithm::kAuto, Wide(), &groups).ok());
   CHECK_TRUE(groups.in_place);
@@ -385,6 +387,12 @@ void TestChains() {
   const Plan strided = PlanOf(Square(32, 448, 64, 64, 3, 2, 1, 1, 1));
   CHECK_TRUE(strided.algorithm == Algorithm::kWinograd);
   CHECK_LE(strided.winograd.chunks_per_task, 16);
+  Plan in_place;
+  CHECK_TRUE(MakePlan(Square(20000, 14, 16, 32, 5, 1, 1, 2, 1), Algorithm::kDirect, Wide(), &in_place).ok());
+  CHECK_TRUE(in_place.in_place);
+  CHECK_LE(CeilDiv(in_place.direct_in_place.strips, in_place.direct_in_place.depth_slices), 256);
+  CHECK_TRUE(MakePlan(Square(20000, 14, 64, 64, 1, 1, 1, 0, 1), Algorithm::kDirect, Wide(), &in_place).ok());
+  CHECK_LE(in_place.pointwise.blocks_per_slice, 256);
   // Tiny images, each of them a strip.
   CHECK_LE(PlanOf(Square(200000, 3, 1, 1, 3, 1, 1, 0, 1)).strip_direct.strips_per_slice, 256);
   CHECK_LE(PlanOf(Square(200000, 3, 4, 4, 3, 1, 1, 0, 2)).thin_groups.strips_per_task, 256);

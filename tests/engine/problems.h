@@ -117,7 +117,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(9, 15, 64, 32, 2, 1, 1, 0, 2),     // groups in place, two groups of many strips
       Square(2, 14, 48, 48, 3, 1, 1, 1, 2),     // groups in place, last vectors in part empty
       Square(2, 17, 12, 40, 5, 1, 1, 2, 1),     // in place, a last vector in part empty
-      Square(2, 15, 33, 16, 3, 2, 1, 1, 1),     // in place with stride 2, three unequal tiles of rows
+      Square(2, 15, 34, 16, 3, 2, 1, 1, 1),     // in place with stride 2, three unequal tiles of rows
       Square(9, 6, 7, 24, 5, 1, 1, 2, 1),       // in place, strips of several images, the last one of fewer
       Square(1, 19, 20, 80, 3, 1, 4, 3, 1),     // in place, dilated
       Square(1, 5, 9, 33, 7, 1, 2, 6, 1),       // in place, a filter larger than the image

@@ -38,6 +38,13 @@ inline int64_t WantedTasks(const Problem& p, double flops_per_task = 2e6) {
 // How many partial sums `bytes` hold: at least the one that there must be.
 inline int64_t PartialSumsWithin(int64_t bytes, int64_t sum_bytes) { return std::max<int64_t>(1, bytes / sum_bytes); }
 
+// Slices in powers of two: 2 and 4 threads share eight out evenly; of seven one of two threads has four.
+inline int64_t PowerOfTwoWithin(int64_t value) {
+  int64_t power = 1;
+  while (2 * power <= value) power *= 2;
+  return power;
+}
+
 // Into how many slices to cut the `blocks` blocks of pixels for so many tasks: each task then reads its own part of X
 // and dY, as far as the partial sums stay within 4 MiB.
 inline int64_t DepthSlices(int64_t wanted_tasks, int64_t blocks, int64_t sum_bytes) {

@@ -57,8 +57,7 @@ int64_t BundleTiles(const Problem& p, const DirectInPlacePlan& plan, const Kerne
 
 int64_t Taps(const Problem& p) { return p.filter_height * p.filter_width; }
 
-// Some taps of a bundle, of several, or of the last and the first of neighbours. A bundle is as many groups as fill a
-// vector, or one group.
+// Taps that follow each other, bundle by bundle: a bundle is one group, or as many as fill a vector.
 template <typename T>
 class Task {
  public:
@@ -90,11 +89,11 @@ class Task {
       columns_inside_[kw] =
           OutputsInside(kw * p_.dilation_width - p_.pad_left, p_.stride_width, p_.in_width, p_.out_width);
     }
-    const int64_t begin = depth_slice * plan_.strips_per_slice;
-    const int64_t end = std::min(plan_.strips, begin + plan_.strips_per_slice);
+    const int64_t begin = depth_slice * plan_.strips / plan_.depth_slices;
+    const int64_t end = (depth_slice + 1) * plan_.strips / plan_.depth_slices;
     for (int64_t i = begin; i < end; ++i) {
       Strip strip(p_, plan_.strip_rows, StripColumns(p_), i);
-      strip.n *= plan_.strip_images;
+      strip.n *= plan_.strip_images;  // counts strips of all images until now
       RunStrip(strip, std::min(plan_.strip_images, p_.batch - strip.n), i > begin);
     }
   }
@@ -231,7 +230,8 @@ void Run(const Problem& p, const Plan& plan, const void* input, const void* out_
   ReducePartialSums(KernelsOf<T>(*plan.isa), p.dtype, layout, sums, blocking.depth_slices, filter_backprop, executor);
 }
 
-// Why filters of several groups, or with AVX2 of one, do not share a vector that takes one of X too, or null.
+// Why no vector of X has the channels of each vector of dY, which then has filters of several groups or, with AVX2, all
+// of one; or null.
 const char* WhyNotShareVectors(const Problem& p, const Isa& isa) {
   const int64_t filters = p.out_channels / p.groups, lanes = Lanes(p.dtype, isa);
   if (p.groups == 1) return "the problem has one group";
@@ -275,15 +275,16 @@ void PlanDirectInPlace(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t most_rows = std::max<int64_t>(1, std::min(kMostPixels / p.out_width, SecondLevelBytes() / row_bytes));
   d.strip_rows = NearEqualShare(p.out_height, std::min(most_rows, p.out_height));
   d.strip_images = NearEqualShare(p.batch, std::max<int64_t>(1, most_rows / p.out_height));
-  d.strips = Strips(p, d.strip_rows, StripColumns(p)) / p.batch * CeilDiv(p.batch, d.strip_images);
+  d.strips =
+      CeilDiv(p.batch, d.strip_images) * CeilDiv(p.out_height, d.strip_rows) * CeilDiv(p.out_width, StripColumns(p));
   const int64_t sum_bytes = FilterElements(p) * sum_size;
-  // Slices of whole pixels, while their sums are small: 56 x 56 pixels of 1 KiB take 1.4 times as long in halves.
+  // Slices of whole pixels, while their sums are small: 56 x 56 pixels of 1 KiB take 1.4 times as long in halves. Tasks
+  // that share out the taps of a single group would all read whole pixels.
   constexpr int64_t kMostSlices = 8;
-  const int64_t kPartialBytes = p.groups == 1 ? 4 << 20 : 640 << 10;
+  const int64_t partial_bytes = p.groups == 1 ? 4 << 20 : 640 << 10;
   const int64_t task_slices =
-      std::min({WantedTasks(p), kMostSlices, d.strips, PartialSumsWithin(kPartialBytes, sum_bytes)});
-  d.strips_per_slice = CeilDiv(d.strips, std::max(task_slices, ChainSlices(d.strips, sum_bytes)));
-  d.depth_slices = CeilDiv(d.strips, d.strips_per_slice);
+      PowerOfTwoWithin(std::min({WantedTasks(p), kMostSlices, d.strips, PartialSumsWithin(partial_bytes, sum_bytes)}));
+  d.depth_slices = std::max(task_slices, ChainSlices(d.strips, sum_bytes));
   d.in_place = SumsInItsType(p.dtype) && d.depth_slices == 1;
   plan->tasks = d.bundles * Taps(p) * d.depth_slices;
   plan->shared_bytes = d.in_place ? 0 : AlignedBytes(d.depth_slices * sum_bytes);

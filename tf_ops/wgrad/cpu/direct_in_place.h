@@ -6,7 +6,7 @@
 
 namespace wgrad {
 
-// Why the groups cannot be multiplied where they lie, or null.
+// Why X and dY cannot be multiplied where they lie, tap by tap, or null.
 const char* WhyNotDirectInPlace(const Problem& problem, const Isa& isa);
 
 // Fills plan->direct_in_place and the workspace sizes.

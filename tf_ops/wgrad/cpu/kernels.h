@@ -146,10 +146,12 @@ struct PixelGrid {
   int64_t dy_image_step, dy_row_step, dy_step;
 };
 
-// Adds, or stores when !accumulate, a tile of some channels of groups and `columns` of their filters, where a lane's
+// Adds, or stores when !accumulate, a tile of some channels of groups and some vectors of their filters, where a lane's
 // channels begin at x[first_channels[lane]], or at x where all lanes are of one group:
 //   tile[i * tile_stride + j] += sum over the grid's pixels of x[first_channels[j] + i] * dy[j].
-// Moves `lookahead` on with every PixelsPerAsk pixels of a row. Several groups fill a vector.
+// One group has `columns` filters from the tile's first one on, and at least a vector of them in all: where the tile's
+// last vector would reach over their end, it ends with them instead. Moves `lookahead` on with every PixelsPerAsk
+// pixels of a row.
 template <typename T>
 using GridKernel = void (*)(const PixelGrid& grid, const void* x, const void* dy, const LaneIndex<T>* first_channels,
                             T* tile, int64_t tile_stride, int64_t columns, bool accumulate, RunLookahead* lookahead);

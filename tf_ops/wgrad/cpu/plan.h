@@ -103,7 +103,7 @@ struct DirectInPlacePlan {
   int64_t strip_images;  // of one strip: one, or several that it has all rows of
   int64_t strip_rows;    // output rows of one strip and image
   int64_t strips;        // of all images
-  int64_t strips_per_slice, depth_slices;
+  int64_t depth_slices;  // of near-equally many strips
 };
 
 // Blocking of the direct algorithm on pointwise problems whose X and dY are multiplied where they lie.

@@ -28,22 +28,17 @@ constexpr int64_t kLeastSlicePixels = 512;
 
 int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }
 
-// Slices in powers of two: 2 and 4 threads share eight out evenly, seven leave one of two threads waiting for a
-// seventh.
-int64_t PowerOfTwoWithin(int64_t value) {
-  int64_t power = 1;
-  while (2 * power <= value) power *= 2;
-  return power;
-}
-
 int64_t PixelBytes(const Problem& p) { return (p.in_channels + p.out_channels) * ElementSize(p.dtype); }
 
-// Of tensors that no cache holds, so few products that pixels with more than the widest tile has are waited for: their
-// blocks are short, and asked for as a whole. 64 channels and 1, 2 or 8 filters take 0.69 to 0.78 of the time, 128 and
-// 1 0.77; with 16 filters nothing is gained, and tensors of 6 MiB would take 1.5 times as long.
+// Whether a product has to wait for its pixels, whose blocks are short then and asked for as a whole: tensors that no
+// cache holds, few rows, and pixels of more lines than the widest tile takes, up to 1 KiB. 64 channels and 1, 2 or 8
+// filters take 0.69 to 0.78 of the time, 256 and 1 0.83; with 16 filters nothing is gained, and tensors of 6 MiB would
+// take 1.5 times as long.
 bool WaitsForMemory(const Problem& p) {
-  constexpr int64_t kFewRows = 16, kWidestTileBytes = kMaxVectors * kWideVectorBytes, kCacheBytes = 16 << 20;
-  return p.in_channels < kFewRows && p.out_channels * ElementSize(p.dtype) > kWidestTileBytes &&
+  constexpr int64_t kFewRows = 16, kWidestTileBytes = kMaxVectors * kWideVectorBytes, kMostPixelBytes = 1 << 10;
+  constexpr int64_t kCacheBytes = 16 << 20;
+  const int64_t wide_bytes = p.out_channels * ElementSize(p.dtype);
+  return p.in_channels < kFewRows && kWidestTileBytes < wide_bytes && wide_bytes <= kMostPixelBytes &&
          Pixels(p) * PixelBytes(p) > kCacheBytes;
 }
 
@@ -155,11 +150,12 @@ void PlanPointwise(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t pixels = Pixels(p), pixel_bytes = PixelBytes(p);
   PointwisePlan& w = plan->pointwise;
   w.padded_columns = RoundUp(p.out_channels, Lanes(p.dtype, isa));
-  // What a block of few channels reads stays in the first-level cache, whose lines neighbouring panels share.
   w.waits_for_memory = WaitsForMemory(p);
+  // What a block of few channels reads stays in the first-level cache, whose lines neighbouring panels share.
   const int64_t first_level_bytes = w.waits_for_memory ? 4 << 10 : 16 << 10;
-  const int64_t most_depth = HasFewChannels(p) ? std::clamp<int64_t>(first_level_bytes / pixel_bytes, 8, 256)
-                                               : std::clamp(MostBlockBytes() / pixel_bytes, kLeastDepth, kMostDepth);
+  const int64_t most_depth =
+      HasFewChannels(p) ? std::clamp<int64_t>(first_level_bytes / pixel_bytes, w.waits_for_memory ? 4 : 16, 256)
+                        : std::clamp(MostBlockBytes() / pixel_bytes, kLeastDepth, kMostDepth);
   const int64_t blocks = CeilDiv(pixels, most_depth);
   const int64_t sum_bytes = p.in_channels * w.padded_columns * ElementSize(p.dtype);
   constexpr int64_t kSumsBytes = 256 << 10;
