@@ -58,9 +58,8 @@ const char* Name(DataType dtype);
 
 inline int64_t InputElements(const Problem& p) { return p.batch * p.in_height * p.in_width * p.in_channels; }
 inline int64_t OutputElements(const Problem& p) { return p.batch * p.out_height * p.out_width * p.out_channels; }
-inline int64_t FilterElements(const Problem& p) {
-  return p.filter_height * p.filter_width * p.filter_channels * p.out_channels;
-}
+inline int64_t Taps(const Problem& p) { return p.filter_height * p.filter_width; }
+inline int64_t FilterElements(const Problem& p) { return Taps(p) * p.filter_channels * p.out_channels; }
 
 // True when there is nothing to sum, so that dW is all zeros; the CPU's engine is not called then.
 inline bool HasNoProducts(const Problem& p) { return InputElements(p) == 0 || OutputElements(p) == 0; }

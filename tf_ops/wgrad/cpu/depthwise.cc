@@ -59,8 +59,6 @@ int64_t WindowRows(const Problem& p, int64_t window_pixels) {
   return std::clamp<int64_t>((kLines - more_rows_seen * columns_seen) / lines_per_row, 1, p.out_height);
 }
 
-int64_t Taps(const Problem& p) { return p.filter_height * p.filter_width; }
-
 // Most additions to memory of one strip: two runs of pixels that follow each other have more than kMaxPixels.
 int64_t MostAdditions(const DepthwisePlan& plan) {
   if (plan.windows) return CeilDiv(plan.strip_columns, plan.window_pixels);

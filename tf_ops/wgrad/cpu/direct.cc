@@ -288,7 +288,7 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   DirectPlan& d = plan->direct;
   d.bf16_pairs = bf16_pairs;
-  d.taps = p.filter_height * p.filter_width;
+  d.taps = Taps(p);
   d.rows = p.filter_channels;
   d.columns = p.out_channels / p.groups;
   d.padded_columns = RoundUp(d.columns, lanes);

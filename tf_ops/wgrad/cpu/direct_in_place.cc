@@ -55,8 +55,6 @@ int64_t BundleTiles(const Problem& p, const DirectInPlacePlan& plan, const Kerne
   return tiles;
 }
 
-int64_t Taps(const Problem& p) { return p.filter_height * p.filter_width; }
-
 // Taps that follow each other, bundle by bundle: a bundle is one group, or as many as fill a vector.
 template <typename T>
 class Task {
@@ -280,10 +278,10 @@ void PlanDirectInPlace(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_bytes = FilterElements(p) * sum_size;
   // Slices of whole pixels, while their sums are small: 56 x 56 pixels of 1 KiB take 1.4 times as long in halves. Tasks
   // that share out the taps of a single group would all read whole pixels.
-  constexpr int64_t kMostSlices = 8;
-  const int64_t partial_bytes = p.groups == 1 ? 4 << 20 : 640 << 10;
-  const int64_t task_slices =
-      PowerOfTwoWithin(std::min({WantedTasks(p), kMostSlices, d.strips, PartialSumsWithin(partial_bytes, sum_bytes)}));
+  constexpr int64_t kMostSlices = 8, kPartialBytes = 640 << 10;
+  const int64_t most_slices =
+      p.groups == 1 ? kMostSlices : std::min(kMostSlices, PartialSumsWithin(kPartialBytes, sum_bytes));
+  const int64_t task_slices = PowerOfTwoWithin(DepthSlices(std::min(WantedTasks(p), most_slices), d.strips, sum_bytes));
   d.depth_slices = std::max(task_slices, ChainSlices(d.strips, sum_bytes));
   d.in_place = SumsInItsType(p.dtype) && d.depth_slices == 1;
   plan->tasks = d.bundles * Taps(p) * d.depth_slices;

@@ -38,7 +38,7 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
   char* exchanged = workers - AlignedBytes(FilterElements(problem) * element_size);
   const auto run = plan.strips ? RunStripDirect : RunDirect;
   const bool accurate = run(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
-  const int64_t taps = problem.filter_height * problem.filter_width;
+  const int64_t taps = Taps(problem);
   const int64_t tap_bytes = problem.in_channels * problem.out_channels * element_size;
   executor->Run(taps, [&](int64_t tap, int) {
     TransposeOf(*plan.isa, element_size)(exchanged + (taps - 1 - tap) * tap_bytes, problem.in_channels,

@@ -87,7 +87,7 @@ double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlace
   const double multiply = plan.shared_vectors ? 0.43 : 0.5;
   constexpr double kPixel = 1.8, kTile = 45, kSum = 1;
   constexpr double kLine = 0.7;  // of X and dY, more than the others take
-  const double taps = static_cast<double>(p.filter_height * p.filter_width);
+  const auto taps = static_cast<double>(Taps(p));
   const auto tiles = static_cast<double>(plan.bundles * plan.bundle_tiles);
   const int64_t vectors = plan.bundles * CeilDiv(plan.columns, Lanes(p.dtype, isa));
   const auto sums = static_cast<double>(p.filter_channels * vectors);

@@ -113,7 +113,7 @@ void MultiplyGrid(const PixelGrid& grid, const void* x_source, const void* dy_so
       if (j < kLast) {
         Store(accumulate ? Load(to) + sum[0][i][j] : sum[0][i][j], to);
       } else {
-        groups.StoreLast(accumulate ? groups.LoadLast(static_cast<const T*>(to)) + sum[0][i][j] : sum[0][i][j], to);
+        groups.StoreLast(accumulate ? groups.LoadLast(to) + sum[0][i][j] : sum[0][i][j], to);
       }
     }
   }

@@ -30,7 +30,7 @@ double PixelTaps(const Problem& p) {
 }
 
 double AllPixelTaps(const Problem& p) {
-  return static_cast<double>(p.filter_height * p.filter_width) * static_cast<double>(p.out_height * p.out_width);
+  return static_cast<double>(Taps(p)) * static_cast<double>(p.out_height * p.out_width);
 }
 
 bool MostTapsInPadding(const Problem& p) { return PixelTaps(p) < 0.1 * AllPixelTaps(p); }

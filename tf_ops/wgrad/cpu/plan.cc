@@ -66,11 +66,6 @@ double CopiedGroupsCycles(const Problem& p, const Isa& isa) {
 // channels and 16 to 256 filters of 1 x 1 to 7 x 7 take 1.4 % longer than by the faster of both; by copies alone they
 // took 14 %. Patches that could be folded take 0.76 to 0.91 of the time.
 const char* WhyCopyOneGroup(const Problem& p) {
-  // Of 1 to 3 channels in place takes 1.2 to 1.4 times as long, of 4 as long, of 6 0.9.
-  constexpr int64_t kFewestChannels = 4;
-  if (FusesColumns(p) && p.filter_channels < kFewestChannels) {
-    return "a row of the filter and its channels are one run of a strip";
-  }
   // Sums of 768 KiB lose 1 %, of 2 MiB 10 %, of 8 MiB half: each strip reads and writes all of them.
   const int64_t sum_bytes = FilterElements(p) * SumSize(p.dtype);
   if (sum_bytes > SecondLevelBytes() / 4 * 3) return "the second-level cache does not hold the sums";
@@ -80,10 +75,10 @@ const char* WhyCopyOneGroup(const Problem& p) {
   // Output pixels of a row that see the inside of X, in the mean of all taps and rows: 4 x 4 pixels of 128 channels
   // lose 20 %, of 16 9 %; 7 x 7 of 96 gain 1 %.
   constexpr double kShortRun = 5;
-  const auto rows = static_cast<double>(p.filter_height * p.filter_width * p.out_height);
+  const auto rows = static_cast<double>(Taps(p) * p.out_height);
   if (PixelTaps(p) < kShortRun * rows) return "rows of so few pixels are joined in packed panels";
   // 3_shortcut would lose 3 %.
-  return p.filter_height * p.filter_width == 1 ? "a single tap sees few of the pixels of X" : nullptr;
+  return Taps(p) == 1 ? "a single tap sees few of the pixels of X" : nullptr;
 }
 
 // Plans to multiply X and dY where they lie, or says why they cannot, or had better not, be multiplied so.
@@ -95,11 +90,11 @@ const char* TryDirectInPlace(const Problem& p, const Isa& isa, bool forced, Plan
   const char* const copied_group = p.groups == 1 ? WhyCopyOneGroup(p) : nullptr;
   if (copied_group != nullptr) return copied_group;
   PlanDirectInPlace(p, isa, plan);
-  if (p.groups == 1) return nullptr;
-  // Groups of 1 and 2 channels take 1.4 times as long in place.
+  // Groups of 1 and 2 channels take 1.4 times as long in place, one group of 1 to 3 1.2 to 1.4 times, of 4 as long.
   constexpr int64_t kFewChannels = 4;
   const bool few_channels = !plan->direct_in_place.shared_vectors && p.filter_channels < kFewChannels;
   if (few_channels && FusesColumns(p)) return "a row of the filter and its channels are one run of a strip";
+  if (p.groups == 1) return nullptr;
   const double copied = forced ? GroupedDirectCycles(p, isa) : CopiedGroupsCycles(p, isa);
   const bool slower = copied < GroupsInPlaceCycles(p, isa, plan->direct_in_place);
   return slower ? "groups such as these are multiplied faster from copies" : nullptr;
@@ -163,8 +158,7 @@ const char* DirectInPlace(const Problem& p, const Isa& isa, bool forced, Plan* p
 }
 
 const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
-  const int64_t taps = p.filter_height * p.filter_width;
-  if (taps == 1) return "one tap shares its pixels of X with no other";
+  if (Taps(p) == 1) return "one tap shares its pixels of X with no other";
   if (!StripFits(p, 1)) return kReachesTooFar;
   plan->strips = true;
   plan->reason = "implicit GEMM over strips that are packed once for all taps";

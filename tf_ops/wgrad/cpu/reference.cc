@@ -51,7 +51,7 @@ void FilterRow(const Problem& p, const T* input, const T* out_backprop, T* filte
 
 template <typename T, typename Accumulator>
 void Run(const Problem& p, const void* input, const void* out_backprop, void* filter_backprop, Executor* executor) {
-  executor->Run(p.filter_height * p.filter_width * p.filter_channels, [&](int64_t row, int) {
+  executor->Run(Taps(p) * p.filter_channels, [&](int64_t row, int) {
     FilterRow<T, Accumulator>(p, static_cast<const T*>(input), static_cast<const T*>(out_backprop),
                               static_cast<T*>(filter_backprop), row);
   });

@@ -289,7 +289,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   StripDirectPlan& s = plan->strip_direct;
   s.fuse_columns = FusesColumns(p);
-  s.taps = s.fuse_columns ? p.filter_height : p.filter_height * p.filter_width;
+  s.taps = s.fuse_columns ? p.filter_height : Taps(p);
   s.rows = s.fuse_columns ? p.filter_width * p.filter_channels : p.filter_channels;
   s.columns = p.out_channels / p.groups;
   s.padded_columns = RoundUp(s.columns, lanes);

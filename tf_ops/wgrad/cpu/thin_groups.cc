@@ -24,7 +24,7 @@ WorkerBytes WorkerBytesOf(const Problem& p, const ThinGroupsPlan& plan, int64_t 
   bytes.dy = AlignedBytes(OutputPitch(p, plan) * plan.column_block * sum_size);
   bytes.offsets = AlignedBytes(plan.strip_rows * StripColumns(p) * sizeof(int64_t));
   bytes.lanes = AlignedBytes(plan.column_block * sum_size);
-  bytes.taps = AlignedBytes(p.filter_height * p.filter_width * sizeof(int64_t));
+  bytes.taps = AlignedBytes(Taps(p) * sizeof(int64_t));
   return bytes;
 }
 
@@ -73,7 +73,7 @@ class Task {
   }
 
  private:
-  int64_t Rows() const { return p_.filter_height * p_.filter_width * p_.filter_channels; }
+  int64_t Rows() const { return Taps(p_) * p_.filter_channels; }
 
   void RunStrip(const Strip& strip) {
     ForEachInputRow(
@@ -131,7 +131,7 @@ class Task {
     const T* dy = dy_ + column * output_pitch_ + row * strip_columns * kernels_.lanes;
     for (int64_t c = 0; c < p_.filter_channels; ++c) {
       const T* x = InputPanel(column) + row * region.x_row_step + c * kernels_.lanes;
-      ForEachShare(p_.filter_height * p_.filter_width, kMaxTaps, [&](int64_t first, int64_t count) {
+      ForEachShare(Taps(p_), kMaxTaps, [&](int64_t first, int64_t count) {
         T* sums = sums_ + (first * p_.filter_channels + c) * plan_.padded_columns + column;
         kernels_.multiply_taps[count](region, x, p_.stride_width * pixel_, taps_ + first, dy,
                                       p_.filter_channels * plan_.padded_columns, sums);
