@@ -2,7 +2,7 @@
 // filters. What they choose takes 1 % longer in the mean than the fastest of the three algorithms; 12 problems lose
 // more than 20 %, the worst 74 %. Those of groups in place were added from 641 problems with AVX-512 and AVX2, of 2 to
 // 64 groups of 1 to 64 channels and filters: what is chosen with them takes 4 % longer than the faster one, where the
-// others alone would take 38 and 58 %. Without groups, what Winograd's and the direct one's choose of 1100 problems
+// others alone would take 38 and 58 %. Without groups, what Winograd's and the direct one's choose of 1030 problems
 // with AVX-512, of 3 to 384 channels and 7 x 7 to 112 x 112 pixels, dilated and strided too, takes 0.7 % longer than
 // the faster one.
 #include "tf_ops/wgrad/cpu/estimate.h"
