@@ -279,7 +279,7 @@ void TestPairs() {
     CHECK_TRUE(MakePlan(problem, Algorithm::kDirect, isa, &plan).ok());
     return plan.direct.bf16_pairs;
   };
-  const Problem strided = Square(8, 14, 64, 128, 3, 2, 1, 1, 1);
+  const Problem strided = Square(1, 14, 64, 128, 3, 2, 1, 1, 1);
   CHECK_TRUE(multiplies_pairs(strided, DataType::kBFloat16, Wide()));
   CHECK_TRUE(!multiplies_pairs(strided, DataType::kBFloat16, Portable()));
   CHECK_TRUE(!multiplies_pairs(strided, DataType::kFloat16, Wide()));
@@ -301,7 +301,48 @@ void TestPairs() {
   CHECK_TRUE(!dy_in_place(Square(8, 224, 3, 63, 3, 1, 1, 1, 1)));
   CHECK_TRUE(!dy_in_place(Square(8, 224, 3, 64, 7, 2, 1, 3, 1)));  // many rows of X for narrow vectors
   // Seven of nine taps see nothing but padding.
-  CHECK_TRUE(!multiplies_pairs(Square(8, 14, 64, 128, 3, 1, 13, 13, 1), DataType::kBFloat16, Wide()));
+  CHECK_TRUE(!multiplies_pairs(Square(1, 14, 64, 128, 3, 1, 13, 13, 1), DataType::kBFloat16, Wide()));
+}
+
+// The 16-bit types where wide vectors multiply X and dY in place.
+void TestStages() {
+  const auto plan_of = [](Problem problem, DataType dtype) {
+    problem.dtype = dtype;
+    Plan plan;
+    CHECK_TRUE(MakePlan(problem, Algorithm::kDirect, Wide(), &plan).ok());
+    return plan;
+  };
+  const auto in_place = [&](const Problem& problem, DataType dtype) { return plan_of(problem, dtype).in_place; };
+
+  const Problem pointwise = Square(8, 28, 64, 256, 1, 1, 1, 0, 1);
+  CHECK_TRUE(!plan_of(pointwise, DataType::kFloat32).pointwise.staged);
+  CHECK_TRUE(plan_of(pointwise, DataType::kFloat16).pointwise.staged);
+  CHECK_TRUE(!plan_of(pointwise, DataType::kFloat16).pointwise.bf16_pairs);
+  CHECK_TRUE(plan_of(pointwise, DataType::kBFloat16).pointwise.bf16_pairs);
+  CHECK_EQ(plan_of(pointwise, DataType::kBFloat16).pointwise.depth_block % 2, 0);
+  CHECK_TRUE(in_place(Square(8, 28, 4, 64, 1, 1, 1, 0, 1), DataType::kBFloat16));
+  const Plan few_filters = plan_of(Square(8, 28, 64, 4, 1, 1, 1, 0, 1), DataType::kFloat16);
+  CHECK_TRUE(few_filters.exchanged && few_filters.in_place);
+  // Beside its stage a block of so many channels would not stay in a cache of 1 MiB or less.
+  CHECK_TRUE(!in_place(Square(8, 14, 2048, 512, 1, 1, 1, 0, 1), DataType::kBFloat16));
+
+  const Problem dense = Square(8, 28, 32, 96, 5, 1, 1, 2, 1);
+  CHECK_TRUE(plan_of(dense, DataType::kFloat16).direct_in_place.staged);
+  CHECK_TRUE(plan_of(dense, DataType::kBFloat16).direct_in_place.bf16_pairs);
+  CHECK_TRUE(!plan_of(dense, DataType::kFloat32).direct_in_place.staged);
+  // Pairs are of images, whatever the sums.
+  CHECK_TRUE(!in_place(Square(1, 28, 32, 96, 5, 1, 1, 2, 1), DataType::kBFloat16));
+  CHECK_TRUE(in_place(Square(3, 28, 32, 96, 5, 1, 1, 2, 1), DataType::kBFloat16));
+  CHECK_TRUE(in_place(Square(8, 7, 512, 512, 3, 1, 1, 1, 1), DataType::kBFloat16));
+  CHECK_TRUE(!in_place(Square(8, 7, 512, 512, 3, 1, 1, 1, 1), DataType::kFloat16));
+  // Rows of few channels are better packed as runs where those are multiplied in pairs too, or side by side.
+  CHECK_TRUE(!in_place(Square(8, 224, 3, 64, 7, 2, 1, 3, 1), DataType::kBFloat16));
+  CHECK_TRUE(!in_place(Square(8, 224, 3, 768, 16, 16, 1, 0, 1), DataType::kBFloat16));
+  CHECK_TRUE(in_place(Square(8, 56, 3, 64, 3, 1, 1, 1, 1), DataType::kBFloat16));
+  CHECK_TRUE(!in_place(Square(8, 56, 3, 64, 3, 1, 1, 1, 1), DataType::kFloat16));
+  // Groups that share vectors need no stage; others take pairs.
+  CHECK_TRUE(!plan_of(Square(8, 28, 64, 64, 3, 1, 1, 1, 16), DataType::kBFloat16).direct_in_place.staged);
+  CHECK_TRUE(plan_of(Square(8, 28, 96, 96, 3, 1, 1, 1, 4), DataType::kBFloat16).direct_in_place.bf16_pairs);
 }
 
 // Many groups of one channel to many filters share no more panels than a thread may hold.
@@ -491,6 +532,7 @@ int main() {
   TestPanelsOfManyGroups();
   TestUnplannable();
   TestPairs();
+  TestStages();
   TestForced();
   TestWorkspace();
   TestFewPixelsOfFewChannels();

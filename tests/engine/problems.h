@@ -122,6 +122,8 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 19, 20, 80, 3, 1, 4, 3, 1),     // in place, dilated
       Square(1, 5, 9, 33, 7, 1, 2, 6, 1),       // in place, a filter larger than the image
       Square(3, 11, 5, 17, 1, 2, 1, 0, 1),      // in place, a single tap
+      Square(5, 4, 18, 20, 3, 1, 6, 6, 1),      // in place, an image without a partner, taps that see only padding
+      Square(3, 90, 17, 21, 2, 3, 1, 0, 1),     // in place, pairs of images in several strips
       Square(3, 8, 16, 16, 3, 1, 1, 1, 1),      // Winograd, whole tiles
       Square(2, 9, 19, 35, 3, 1, 1, 0, 1),      // Winograd in tiles of 4 and of 3 pixels, ragged channels
       Square(1, 12, 8, 12, 3, 1, 3, 3, 1),      // Winograd, nine phases

@@ -13,6 +13,9 @@ struct DotPairs {
   static Vector<float> Apply(Vector<float> sum, Vector<float> a, Vector<float> b) {
     return sum + High(a) * High(b) + Low(a) * Low(b);
   }
+  static Vector<float> ApplyBroadcast(Vector<float> sum, const float* a, Vector<float> b) {
+    return Apply(sum, Broadcast(*a), b);
+  }
   static Vector<float> High(Vector<float> pairs) {
     return reinterpret_cast<Vector<float>>(reinterpret_cast<Vector<uint32_t>>(pairs) & 0xffff0000u);
   }

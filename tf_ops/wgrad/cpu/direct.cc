@@ -280,7 +280,7 @@ bool IsPointwise(const Problem& p) {
 }
 
 bool MultipliesPairs(const Problem& p, const Isa& isa) {
-  return p.dtype == DataType::kBFloat16 && isa.has_bf16_pairs() && 2 * PixelTaps(p) > AllPixelTaps(p);
+  return HasPairs(p.dtype, isa) && 2 * PixelTaps(p) > AllPixelTaps(p);
 }
 
 void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {

@@ -2,7 +2,8 @@
 // added up in registers. With wide vectors a group's filters fill one or more, the last one in part, which each channel
 // is broadcast to; filters of several groups share a vector with the channels that one vector of X holds. A strip is
 // multiplied while what the next one adds is asked for in the order of the memory: copying pixels of 2 KiB group by
-// group took a third of the time, because the lines of a group share few of a cache's sets.
+// group took a third of the time, because the lines of a group share few of a cache's sets. Strips of the 16-bit types
+// are staged first, once for all taps; pairs of bfloat16 are the same pixel of two images, so that no tap parts them.
 #include "tf_ops/wgrad/cpu/direct_in_place.h"
 
 #include <algorithm>
@@ -10,14 +11,26 @@
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/caches.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
+#include "tf_ops/wgrad/cpu/stage.h"
 #include "tf_ops/wgrad/cpu/strip.h"
 
 namespace wgrad {
 namespace {
 
+// The problem whose images are pairs of the given one's.
+Problem Paired(const Problem& p) {
+  Problem paired = p;
+  paired.batch = CeilDiv(p.batch, 2);
+  return paired;
+}
+
+// Of X, that a strip sees in each of its images.
+int64_t MostRows(const Problem& p, int64_t strip_rows) { return std::min(p.in_height, StripInputRows(p, strip_rows)); }
+int64_t MostColumns(const Problem& p) { return std::min(p.in_width, StripWidth(p)); }
+
 struct WorkerBytes {
-  int64_t channels, rows, columns;
-  int64_t total() const { return channels + rows + columns; }
+  int64_t channels, rows, columns, x, dy;
+  int64_t total() const { return channels + rows + columns + x + dy; }
 };
 
 WorkerBytes WorkerBytesOf(const Problem& p, const DirectInPlacePlan& plan, int64_t sum_size) {
@@ -25,6 +38,11 @@ WorkerBytes WorkerBytesOf(const Problem& p, const DirectInPlacePlan& plan, int64
   bytes.channels = plan.shared_vectors ? AlignedBytes(p.out_channels * sum_size) : 0;
   bytes.rows = AlignedBytes(p.filter_height * sizeof(Range));
   bytes.columns = AlignedBytes(p.filter_width * sizeof(Range));
+  bytes.x = bytes.dy = 0;
+  if (!plan.staged) return bytes;
+  const int64_t rows = plan.strip_images * MostRows(p, plan.strip_rows);
+  bytes.x = AlignedBytes(rows * MostColumns(p) * p.in_channels * sum_size);
+  bytes.dy = AlignedBytes(plan.strip_images * plan.strip_rows * StripColumns(p) * p.out_channels * sum_size);
   return bytes;
 }
 
@@ -55,25 +73,55 @@ int64_t BundleTiles(const Problem& p, const DirectInPlacePlan& plan, const Kerne
   return tiles;
 }
 
+// X or dY, or the part of it that a strip's stage holds, from its pixel (n, row, column) on.
+struct PixelView {
+  const char* first;
+  int64_t n, row, column;
+  int64_t image_step, row_step, pixel_step;  // in elements of element_size bytes
+  int64_t element_size;
+
+  PixelView(const void* first, int64_t n, Range rows, Range columns, int64_t channels, int64_t element_size)
+      : first(static_cast<const char*>(first)),
+        n(n),
+        row(rows.begin),
+        column(columns.begin),
+        image_step(rows.size() * columns.size() * channels),
+        row_step(columns.size() * channels),
+        pixel_step(channels),
+        element_size(element_size) {}
+
+  const char* At(int64_t image, int64_t h, int64_t w, int64_t channel) const {
+    const int64_t element = (image - n) * image_step + (h - row) * row_step + (w - column) * pixel_step + channel;
+    return first + element * element_size;
+  }
+};
+
 // Taps that follow each other, bundle by bundle: a bundle is one group, or as many as fill a vector.
 template <typename T>
 class Task {
  public:
   Task(const Problem& problem, const Plan& plan, const Range& bundle_taps, const void* input, const void* out_backprop,
        T* all_sums, char* scratch)
-      : p_(problem),
+      : images_(problem.batch),
+        p_(plan.direct_in_place.bf16_pairs ? Paired(problem) : problem),
         plan_(plan.direct_in_place),
-        kernels_(KernelsOf<T>(*plan.isa)),
+        kernels_(KernelsOf<T>(*plan.isa, plan_.bf16_pairs)),
+        stage_(kernels_, problem.dtype, plan_.bf16_pairs),
         bundle_taps_(bundle_taps),
         bundles_{bundle_taps.begin / Taps(problem), CeilDiv(bundle_taps.end, Taps(problem))},
         element_size_(ElementSize(problem.dtype)),
-        input_(static_cast<const char*>(input)),
-        out_backprop_(static_cast<const char*>(out_backprop)),
+        input_(input, 0, {0, problem.in_height}, {0, problem.in_width}, problem.in_channels, element_size_),
+        out_backprop_(out_backprop, 0, {0, problem.out_height}, {0, problem.out_width}, problem.out_channels,
+                      element_size_),
+        x_(input_),
+        dy_(out_backprop_),
         all_sums_(all_sums) {
     const WorkerBytes bytes = WorkerBytesOf(problem, plan_, sizeof(T));
     first_channels_ = reinterpret_cast<LaneIndex<T>*>(scratch);
     rows_inside_ = reinterpret_cast<Range*>(scratch += bytes.channels);
     columns_inside_ = reinterpret_cast<Range*>(scratch += bytes.rows);
+    x_stage_ = reinterpret_cast<T*>(scratch += bytes.columns);
+    dy_stage_ = reinterpret_cast<T*>(scratch += bytes.x);
   }
 
   void Run(int64_t depth_slice) {
@@ -107,9 +155,38 @@ class Task {
 
   void RunStrip(const Strip& strip, int64_t images, bool accumulate) {
     AskForNext(strip, images);
+    if (plan_.staged) StageStrip(strip, images);
     for (int64_t i = bundle_taps_.begin; i < bundle_taps_.end; ++i) {
       const int64_t tap = i % Taps(p_);
       MultiplyTap(strip, images, i / Taps(p_), tap / p_.filter_width, tap % p_.filter_width, accumulate);
+    }
+  }
+
+  void StageStrip(const Strip& strip, int64_t images) {
+    const int64_t ih = strip.oh * p_.stride_height - p_.pad_top, iw = strip.ow * p_.stride_width - p_.pad_left;
+    const Range rows = Common({ih, ih + StripInputRows(p_, strip.rows)}, {0, p_.in_height});
+    const Range columns = Common({iw, iw + StripWidth(p_)}, {0, p_.in_width});
+    x_ = PixelView(x_stage_, strip.n, rows, columns, p_.in_channels, sizeof(T));
+    dy_ = PixelView(dy_stage_, strip.n, {strip.oh, strip.oh + strip.rows}, {strip.ow, strip.ow + strip.columns},
+                    p_.out_channels, sizeof(T));
+    for (int64_t image = 0; image < images; ++image) {
+      StageImage(input_, strip.n + image, rows, columns, x_stage_ + image * x_.image_step);
+      StageImage(out_backprop_, strip.n + image, {strip.oh, strip.oh + strip.rows},
+                 {strip.ow, strip.ow + strip.columns}, dy_stage_ + image * dy_.image_step);
+    }
+  }
+
+  // Whole rows are one run. An image without a partner meets zeros, as X does as dY.
+  void StageImage(const PixelView& from, int64_t image, const Range& rows, const Range& columns, T* to) const {
+    const int64_t first_image = plan_.bf16_pairs ? 2 * image : image;
+    const int64_t first = first_image * from.image_step + columns.begin * from.pixel_step;
+    const int64_t second = first_image + 1 < images_ ? first + from.image_step : -1;
+    const int64_t elements = columns.size() * from.pixel_step;
+    const int64_t runs = elements == from.row_step ? 1 : rows.size();
+    const int64_t run = elements * rows.size() / std::max<int64_t>(1, runs);
+    for (int64_t i = 0; i < runs; ++i) {
+      const int64_t row = (rows.begin + i) * from.row_step;
+      stage_.Copy(from.first, first + row, second < 0 ? second : second + row, run, to + i * run);
     }
   }
 
@@ -117,35 +194,29 @@ class Task {
     const Range rows = RowsInside(strip, kh), columns = ColumnsInside(strip, kw);
     const bool empty = rows.size() == 0 || columns.size() == 0;
     if (empty && accumulate) return;
-    PixelGrid grid = {};
-    int64_t input_pixel = 0, output_pixel = 0;
-    if (!empty) {
-      grid = {images,
-              rows.size(),
-              columns.size(),
-              p_.in_height * p_.in_width * p_.in_channels,
-              p_.stride_height * p_.in_width * p_.in_channels,
-              p_.stride_width * p_.in_channels,
-              p_.out_height * p_.out_width * p_.out_channels,
-              p_.out_width * p_.out_channels,
-              p_.out_channels};
-      const int64_t ih = rows.begin * p_.stride_height + kh * p_.dilation_height - p_.pad_top;
-      const int64_t iw = columns.begin * p_.stride_width + kw * p_.dilation_width - p_.pad_left;
-      input_pixel = (strip.n * p_.in_height + ih) * p_.in_width + iw;
-      output_pixel = (strip.n * p_.out_height + rows.begin) * p_.out_width + columns.begin;
-    }
+    const PixelGrid grid = {images,
+                            rows.size(),
+                            columns.size(),
+                            x_.image_step,
+                            p_.stride_height * x_.row_step,
+                            p_.stride_width * x_.pixel_step,
+                            dy_.image_step,
+                            dy_.row_step,
+                            dy_.pixel_step};
     const int64_t column = bundle * plan_.columns;
     T* sums = sums_ + (kh * p_.filter_width + kw) * p_.filter_channels * p_.out_channels + column;
     const int64_t input_channel =
         plan_.shared_vectors ? SharedChannel(p_, column, kernels_.lanes) : InputChannel(p_, column);
-    const char* x = input_ + (input_pixel * p_.in_channels + input_channel) * element_size_;
-    const char* dy = out_backprop_ + (output_pixel * p_.out_channels + column) * element_size_;
+    const int64_t ih = rows.begin * p_.stride_height + kh * p_.dilation_height - p_.pad_top;
+    const int64_t iw = columns.begin * p_.stride_width + kw * p_.dilation_width - p_.pad_left;
+    const char* x = empty ? x_.first : x_.At(strip.n, ih, iw, input_channel);
+    const char* dy = empty ? dy_.first : dy_.At(strip.n, rows.begin, columns.begin, column);
     ForEachTile(p_, plan_, kernels_, [&](int64_t row, int64_t tile_rows, int64_t vector, int64_t vectors) {
       const int64_t first_column = vector * kernels_.lanes, tile_columns = plan_.columns - first_column;
       T* tile = sums + row * p_.out_channels + first_column;
       PrefetchToWrite(reinterpret_cast<const char*>(tile), p_.out_channels * sizeof(T), tile_rows,
                       std::min(tile_columns, vectors * kernels_.lanes) * sizeof(T));
-      KernelFor(tile_rows, vectors)(grid, x + row * element_size_, dy + first_column * element_size_,
+      KernelFor(tile_rows, vectors)(grid, x + row * x_.element_size, dy + first_column * dy_.element_size,
                                     plan_.shared_vectors ? first_channels_ + column : nullptr, tile, p_.out_channels,
                                     tile_columns, accumulate, &next_strip_);
     });
@@ -165,12 +236,28 @@ class Task {
     const int64_t first_column = bundles_.begin * plan_.columns, columns = bundles_.end * plan_.columns - first_column;
     const int64_t channel = InputChannel(p_, first_column);
     const int64_t channels = InputChannel(p_, first_column + columns - 1) + p_.filter_channels - channel;
-    next_strip_.streams[0] =
-        SpreadRunsEvenly(input_ + (input.begin * p_.in_channels + channel) * element_size_,
-                         p_.in_channels * element_size_, input.size(), channels * element_size_, asks);
     const int64_t pixels = images * strip.pixels(), output = strip.first_pixel(p_) + pixels;
-    next_strip_.streams[1] = SpreadRunsEvenly(out_backprop_ + (output * p_.out_channels + first_column) * element_size_,
-                                              p_.out_channels * element_size_, pixels, columns * element_size_, asks);
+    if (plan_.staged) {
+      next_strip_.streams[0] = NextRuns(input_, input, asks);
+      next_strip_.streams[1] = NextRuns(out_backprop_, {output, output + pixels}, asks);
+      return;
+    }
+    next_strip_.streams[0] =
+        SpreadRunsEvenly(input_.first + (input.begin * p_.in_channels + channel) * element_size_,
+                         p_.in_channels * element_size_, input.size(), channels * element_size_, asks);
+    next_strip_.streams[1] =
+        SpreadRunsEvenly(out_backprop_.first + (output * p_.out_channels + first_column) * element_size_,
+                         p_.out_channels * element_size_, pixels, columns * element_size_, asks);
+  }
+
+  // Whole pixels, counted as if there were no partners.
+  RunLookahead::Stream NextRuns(const PixelView& tensor, const Range& pixels, int64_t asks) const {
+    const int64_t pixel_bytes = tensor.pixel_step * element_size_, image = tensor.image_step / tensor.pixel_step;
+    const bool both = plan_.bf16_pairs && pixels.size() < image;
+    const int64_t first = plan_.bf16_pairs ? pixels.begin + pixels.begin / image * image : pixels.begin;
+    const int64_t count = plan_.bf16_pairs && !both ? 2 * pixels.size() : pixels.size();
+    return SpreadRunsEvenly(tensor.first + first * pixel_bytes, image * pixel_bytes, both ? 2 : 1, count * pixel_bytes,
+                            asks);
   }
 
   // How often the kernels ask while they multiply a strip.
@@ -192,18 +279,22 @@ class Task {
     return Common(columns_inside_[kw], {strip.ow, strip.ow + strip.columns});
   }
 
-  const Problem& p_;
+  const int64_t images_;
+  const Problem p_;
   const DirectInPlacePlan& plan_;
   const Kernels<T>& kernels_;
+  const Stage<T> stage_;
   const Range bundle_taps_;  // tap by tap, bundle by bundle
   const Range bundles_;
   const int64_t element_size_;
-  const char* input_;
-  const char* out_backprop_;
+  const PixelView input_, out_backprop_;
+  PixelView x_, dy_;  // what is multiplied
   T* all_sums_;
   LaneIndex<T>* first_channels_;  // of each output channel's group, counted from the first one of its vector of X
   Range* rows_inside_;            // output rows, for each row of the filter
   Range* columns_inside_;
+  T* x_stage_;
+  T* dy_stage_;
   T* sums_;
   RunLookahead next_strip_;
 };
@@ -255,21 +346,24 @@ const char* WhyNotDirectInPlace(const Problem& p, const Isa& isa) {
   if (not_shared == nullptr) return nullptr;
   if (isa.vector_bytes < kWideVectorBytes) return not_shared;
   if (p.out_channels / p.groups < Lanes(p.dtype, isa)) return "a group's filters do not fill a vector";
-  return SumsInItsType(p.dtype) ? nullptr : "X and dY have to be widened";
+  return p.batch == 1 && HasPairs(p.dtype, isa) ? "a single image has no partner" : nullptr;
 }
 
-void PlanDirectInPlace(const Problem& p, const Isa& isa, Plan* plan) {
-  const int64_t lanes = Lanes(p.dtype, isa), sum_size = SumSize(p.dtype);
+void PlanDirectInPlace(const Problem& problem, const Isa& isa, Plan* plan) {
   DirectInPlacePlan& d = plan->direct_in_place;
-  d.shared_vectors = WhyNotShareVectors(p, isa) == nullptr;
+  d.shared_vectors = WhyNotShareVectors(problem, isa) == nullptr;
+  d.staged = !d.shared_vectors && !SumsInItsType(problem.dtype);
+  d.bf16_pairs = d.staged && HasPairs(problem.dtype, isa);
+  const Problem p = d.bf16_pairs ? Paired(problem) : problem;
+  const int64_t lanes = Lanes(p.dtype, isa), sum_size = SumSize(p.dtype);
   d.columns = d.shared_vectors ? lanes : p.out_channels / p.groups;
   d.bundles = p.out_channels / d.columns;
   d.bundle_tiles = p.dtype == DataType::kFloat64 ? BundleTiles(p, d, isa.f64) : BundleTiles(p, d, isa.f32);
   // Long runs of pixels in registers, as far as the second-level cache holds what they see: 14 x 14 pixels gain 7 %
   // over 7 x 14.
   constexpr int64_t kMostPixels = 200;
-  const int64_t row_bytes =
-      (p.stride_height * p.in_width * p.in_channels + p.out_width * p.out_channels) * ElementSize(p.dtype);
+  const int64_t row_bytes = (p.stride_height * p.in_width * p.in_channels + p.out_width * p.out_channels) *
+                            (d.staged ? SumSize(p.dtype) : ElementSize(p.dtype));
   const int64_t most_rows = std::max<int64_t>(1, std::min(kMostPixels / p.out_width, SecondLevelBytes() / row_bytes));
   d.strip_rows = NearEqualShare(p.out_height, std::min(most_rows, p.out_height));
   d.strip_images = NearEqualShare(p.batch, std::max<int64_t>(1, most_rows / p.out_height));

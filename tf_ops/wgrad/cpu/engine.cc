@@ -36,8 +36,13 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
                   void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const int64_t element_size = ElementSize(problem.dtype);
   char* exchanged = workers - AlignedBytes(FilterElements(problem) * element_size);
-  const auto run = plan.strips ? RunStripDirect : RunDirect;
-  const bool accurate = run(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
+  bool accurate = true;
+  if (plan.in_place) {
+    RunPointwise(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
+  } else {
+    const auto run = plan.strips ? RunStripDirect : RunDirect;
+    accurate = run(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
+  }
   const int64_t taps = Taps(problem);
   const int64_t tap_bytes = problem.in_channels * problem.out_channels * element_size;
   executor->Run(taps, [&](int64_t tap, int) {
@@ -106,12 +111,12 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
     case Algorithm::kDirect:
       if (plan.bundled_pixels > 0) {
         *accurate = RunBundled(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+      } else if (plan.exchanged) {
+        *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.in_place && IsPointwise(problem)) {
         RunPointwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.in_place) {
         RunDirectInPlace(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
-      } else if (plan.exchanged) {
-        *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.folded) {
         *accurate = RunDirect(Folded(problem), plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.strips) {

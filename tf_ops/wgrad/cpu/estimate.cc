@@ -42,7 +42,8 @@ double TransformCycles(const Problem& p, const WinogradPlan& plan) {
 }  // namespace
 
 double DirectCycles(const Problem& p, const Isa& isa, bool in_place, bool exchanged) {
-  const double rate = in_place ? 1.8 : MultipliesPairs(p, isa) ? 3.2 : 1.6;  // multiply-adds a cycle
+  const bool pairs = in_place ? HasPairs(p.dtype, isa) : MultipliesPairs(p, isa);
+  const double rate = (in_place ? 1.8 : 1.6) * (pairs ? 2 : 1);  // multiply-adds a cycle
   const int64_t lanes = Lanes(p.dtype, isa);
   const int64_t products =
       exchanged ? p.out_channels * CeilDiv(p.in_channels, lanes) : p.in_channels * CeilDiv(p.out_channels, lanes);
@@ -93,8 +94,8 @@ double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlace
   const auto sums = static_cast<double>(p.filter_channels * vectors);
   const int64_t bytes = (InputElements(p) + OutputElements(p)) * ElementSize(p.dtype);
   const auto lines = static_cast<double>(CeilDiv(bytes, kCacheLine));
-  const double pixel_taps = static_cast<double>(p.batch) * PixelTaps(p);
-  return pixel_taps * (multiply * sums + kPixel * tiles) +
+  const double images = static_cast<double>(plan.bf16_pairs ? CeilDiv(p.batch, 2) : p.batch);
+  return images * PixelTaps(p) * (multiply * sums + kPixel * tiles) +
          static_cast<double>(plan.strips) * taps * (kTile * tiles + kSum * sums) + kLine * lines;
 }
 

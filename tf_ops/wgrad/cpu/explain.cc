@@ -40,6 +40,8 @@ std::string Blocking(const StripDirectPlan& s) {
 std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
   return JsonObject()
       .Add("bundled_pixels", bundled_pixels)
+      .Add("staged", w.staged)
+      .Add("bf16_pairs", w.bf16_pairs)
       .Add("waits_for_memory", w.waits_for_memory)
       .Add("sums_in_cache", w.sums_in_cache)
       .Add("sums_in_place", w.in_place)
@@ -52,6 +54,8 @@ std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
 std::string Blocking(const DirectInPlacePlan& d) {
   return JsonObject()
       .Add("shared_vectors", d.shared_vectors)
+      .Add("staged", d.staged)
+      .Add("bf16_pairs", d.bf16_pairs)
       .Add("sums_in_place", d.in_place)
       .Add("bundles", d.bundles)
       .Add("strip_images", d.strip_images)

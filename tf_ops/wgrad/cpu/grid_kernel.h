@@ -35,6 +35,10 @@ struct OneGroup {
   OneGroup(const LaneIndex<T>*, int64_t last_lanes) : missing(std::max<int64_t>(0, kLanes<T> - last_lanes)) {}
   void Load(const T* from) { pixel = from; }
   Vector<T> Row(int i) const { return Broadcast(pixel[i]); }
+  template <typename Arithmetic>
+  Vector<T> AddRow(Vector<T> sum, int i, Vector<T> dy) const {
+    return Arithmetic::ApplyBroadcast(sum, pixel + i, dy);
+  }
   Vector<T> LoadLast(const T* from) const { return wgrad::WGRAD_ISA::Load(from - missing); }
   void StoreLast(Vector<T> value, T* to) const { StoreFrom<T>(missing, value, to - missing); }
 
@@ -54,6 +58,10 @@ struct SeveralGroups {
     pixel = LoadWidened(from);
   }
   Vector<T> Row(int i) const { return __builtin_shuffle(pixel, channels[i]); }
+  template <typename Arithmetic>
+  Vector<T> AddRow(Vector<T> sum, int i, Vector<T> dy) const {
+    return Arithmetic::Apply(sum, Row(i), dy);
+  }
   template <typename Source>
   Vector<T> LoadLast(const Source* from) const {
     return LoadWidened(from);
@@ -64,7 +72,8 @@ struct SeveralGroups {
   Vector<T> pixel;
 };
 
-template <typename T, typename Source, template <typename, int> typename Groups, int kRows, int kVectors>
+template <typename T, typename Source, typename Arithmetic, template <typename, int> typename Groups, int kRows,
+          int kVectors>
 void MultiplyGrid(const PixelGrid& grid, const void* x_source, const void* dy_source,
                   const LaneIndex<T>* first_channels, T* tile, int64_t tile_stride, int64_t columns, bool accumulate,
                   RunLookahead* lookahead) {
@@ -86,9 +95,15 @@ void MultiplyGrid(const PixelGrid& grid, const void* x_source, const void* dy_so
         dy_vector[kLast] = groups.LoadLast(dy + kLast * kLanes<T>);
 #pragma GCC unroll 16
         for (int i = 0; i < kRows; ++i) {
-          const Vector<T> x_vector = groups.Row(i);
+          if constexpr (kVectors == 1) {
+            sum[part][i][0] = groups.template AddRow<Arithmetic>(sum[part][i][0], i, dy_vector[0]);
+          } else {
+            const Vector<T> x_vector = groups.Row(i);
 #pragma GCC unroll 2
-          for (int j = 0; j < kVectors; ++j) sum[part][i][j] += x_vector * dy_vector[j];
+            for (int j = 0; j < kVectors; ++j) {
+              sum[part][i][j] = Arithmetic::Apply(sum[part][i][j], x_vector, dy_vector[j]);
+            }
+          }
         }
         x += grid.x_step;
         dy += grid.dy_step;
@@ -122,16 +137,16 @@ void MultiplyGrid(const PixelGrid& grid, const void* x_source, const void* dy_so
 template <typename Source, typename T, int kRows = 1>
 void FillSeveralGroupsKernels(GridKernel<T>* kernels) {
   if constexpr (kRows <= kMaxSharedRows) {
-    kernels[kRows] = MultiplyGrid<T, Source, SeveralGroups, kRows, 1>;
+    kernels[kRows] = MultiplyGrid<T, Source, MultiplyAdd, SeveralGroups, kRows, 1>;
     FillSeveralGroupsKernels<Source, T, kRows + 1>(kernels);
   }
 }
 
-template <typename T, int kVectors, int kRows = 1>
+template <typename T, typename Arithmetic, int kVectors, int kRows = 1>
 void FillOneGroupKernels(Kernels<T>* kernels) {
   if constexpr (kRows <= MaxRows(kVectors)) {
-    kernels->one_group[kVectors][kRows] = MultiplyGrid<T, T, OneGroup, kRows, kVectors>;
-    FillOneGroupKernels<T, kVectors, kRows + 1>(kernels);
+    kernels->one_group[kVectors][kRows] = MultiplyGrid<T, T, Arithmetic, OneGroup, kRows, kVectors>;
+    FillOneGroupKernels<T, Arithmetic, kVectors, kRows + 1>(kernels);
   }
 }
 

@@ -30,6 +30,9 @@ inline int64_t SumSize(DataType dtype) { return dtype == DataType::kFloat64 ? si
 // Whether the sums are of dW's own type.
 inline bool SumsInItsType(DataType dtype) { return ElementSize(dtype) == SumSize(dtype); }
 
+// Whether this set multiplies and adds two values of the type at once.
+inline bool HasPairs(DataType dtype, const Isa& isa) { return dtype == DataType::kBFloat16 && isa.has_bf16_pairs(); }
+
 // Sums in one vector.
 inline int64_t Lanes(DataType dtype, const Isa& isa) { return isa.vector_bytes / SumSize(dtype); }
 

@@ -12,6 +12,11 @@ struct DotPairs {
   static Vector<float> Apply(Vector<float> sum, Vector<float> a, Vector<float> b) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }
+  // GCC 12 does not fold the broadcast, without which tiles of one vector are 1.37 times as fast.
+  static Vector<float> ApplyBroadcast(Vector<float> sum, const float* a, Vector<float> b) {
+    asm("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(b), "m"(*a));
+    return sum;
+  }
 };
 
 }  // namespace

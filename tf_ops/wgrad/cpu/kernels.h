@@ -227,7 +227,7 @@ struct Kernels {
                                  [kMaxWindowColumns + 1];  // by the DataType of the sources first
   TapKernel<T> multiply_taps[kMaxTaps + 1];
   SpreadLanes<T> spread[4];                                     // by the DataType of the source
-  GridKernel<T> one_group[kMaxGroupVectors + 1][kMaxRows + 1];  // with wide vectors
+  GridKernel<T> one_group[kMaxGroupVectors + 1][kMaxRows + 1];  // with wide vectors, on elements of 32 or 64 bits
   GridKernel<T> several_groups[4][kMaxSharedRows + 1];          // by the DataType of the source first
 };
 
@@ -242,8 +242,8 @@ struct Isa {
   TransposeMatrix transpose16, transpose32, transpose64;
   Kernels<float> f32;
   Kernels<double> f64;
-  // f32 with dot products of bfloat16 pairs: pack[kBFloat16] and the micro-kernels take an "element" for the two values
-  // of neighbouring pixels, and a "row" for two pixels. Without kernels where the processor has no such instruction.
+  // f32 with dot products of bfloat16 pairs: pack[kBFloat16], the micro-kernels and one_group take an "element" for the
+  // values of two pixels, and a "row" for both. Without kernels where the processor has no such instruction.
   Kernels<float> bf16_pairs;
 
   bool has_bf16_pairs() const { return bf16_pairs.lanes > 0; }

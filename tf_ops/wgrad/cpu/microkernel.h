@@ -20,6 +20,10 @@ struct MultiplyAdd {
   static V Apply(V sum, V a, V b) {
     return sum + a * b;
   }
+  template <typename V, typename T>
+  static V ApplyBroadcast(V sum, const T* a, V b) {
+    return sum + Broadcast(*a) * b;
+  }
 };
 
 template <typename T, typename Arithmetic, Indexed kIndexed, int kRows, int kVectors>

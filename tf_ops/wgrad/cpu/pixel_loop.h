@@ -30,9 +30,13 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, i
     for (int j = 0; j < kVectors; ++j) b_vector[j] = Load(b_row + j * kLanes<T>);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-      const V a_vector = Broadcast(a_row[i]);
+      if constexpr (kVectors == 1) {
+        sum[i][0] = Arithmetic::ApplyBroadcast(sum[i][0], a_row + i, b_vector[0]);
+      } else {
+        const V a_vector = Broadcast(a_row[i]);
 #pragma GCC unroll 3
-      for (int j = 0; j < kVectors; ++j) sum[i][j] = Arithmetic::Apply(sum[i][j], a_vector, b_vector[j]);
+        for (int j = 0; j < kVectors; ++j) sum[i][j] = Arithmetic::Apply(sum[i][j], a_vector, b_vector[j]);
+      }
     }
   };
   if (lookahead == nullptr) {

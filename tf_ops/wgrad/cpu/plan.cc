@@ -65,10 +65,16 @@ double CopiedGroupsCycles(const Problem& p, const Isa& isa) {
 // Why a problem without groups is faster from copies, or null. Chosen by these rules, 2004 random problems of 1 to 256
 // channels and 16 to 256 filters of 1 x 1 to 7 x 7 take 1.4 % longer than by the faster of both; by copies alone they
 // took 14 %. Patches that could be folded take 0.76 to 0.91 of the time.
-const char* WhyCopyOneGroup(const Problem& p) {
-  // Sums of 768 KiB lose 1 %, of 2 MiB 10 %, of 8 MiB half: each strip reads and writes all of them.
+const char* WhyCopyOneGroup(const Problem& p, const Isa& isa) {
+  // 3_shortcut would lose 3 %, in pairs 4 %.
+  constexpr const char* kOneTap = "a single tap sees few of the pixels of X";
+  // Pairs of images are always faster: 913 random problems of bfloat16 take two thirds of the time.
+  if (HasPairs(p.dtype, isa)) return Taps(p) == 1 ? kOneTap : nullptr;
+  // Sums of 768 KiB lose 1 %, of 2 MiB 10 %, of 8 MiB half: each strip reads and writes all of them. Staged ones lose 5
+  // % from 512 KiB on.
   const int64_t sum_bytes = FilterElements(p) * SumSize(p.dtype);
-  if (sum_bytes > SecondLevelBytes() / 4 * 3) return "the second-level cache does not hold the sums";
+  const int64_t most_sums = SecondLevelBytes() / 4 * (SumsInItsType(p.dtype) ? 3 : 2);
+  if (sum_bytes > most_sums) return "the second-level cache does not hold the sums";
   // With fewer, to copy a pixel takes longer than all that follows.
   constexpr int64_t kFewChannels = 16;
   if (p.filter_channels < kFewChannels) return nullptr;
@@ -77,8 +83,26 @@ const char* WhyCopyOneGroup(const Problem& p) {
   constexpr double kShortRun = 5;
   const auto rows = static_cast<double>(Taps(p) * p.out_height);
   if (PixelTaps(p) < kShortRun * rows) return "rows of so few pixels are joined in packed panels";
-  // 3_shortcut would lose 3 %.
-  return Taps(p) == 1 ? "a single tap sees few of the pixels of X" : nullptr;
+  return Taps(p) == 1 ? kOneTap : nullptr;
+}
+
+// Why the columns of a patch had better not count as channels, or null.
+const char* WhyNotFold(const Problem& p) {
+  if (p.filter_width == 1 || p.filter_width != p.stride_width || p.dilation_width > 1) {
+    return "the patches do not lie side by side";
+  }
+  if (p.groups > 1 || p.pad_left > 0 || p.out_width * p.filter_width != p.in_width) {
+    return "the columns of a patch are not one run of channels";
+  }
+  // ViT's first layer, runs of 48, gains 32 %, and of 96 146 %; runs of 12 lose 21 %.
+  constexpr int64_t kShortRun = 16;
+  return Folded(p).in_channels < kShortRun ? "strips pack so short runs once for all rows of a patch" : nullptr;
+}
+
+// Whether packed rows of few channels are multiplied as runs of columns and channels; of bfloat16 in pairs.
+bool PacksRuns(const Problem& p, const Isa& isa) {
+  if (!FusesColumns(p)) return false;
+  return !MultipliesPairs(p, isa) || StripMultipliesPairs(p, isa) || WhyNotFold(p) == nullptr;
 }
 
 // Plans to multiply X and dY where they lie, or says why they cannot, or had better not, be multiplied so.
@@ -87,16 +111,18 @@ const char* TryDirectInPlace(const Problem& p, const Isa& isa, bool forced, Plan
   if (not_in_place != nullptr) return not_in_place;
   if (IsPointwise(p)) return "a single tap of stride 1 is a plain product of matrices";
   if (!StripIsReachable(p)) return kReachesTooFar;
-  const char* const copied_group = p.groups == 1 ? WhyCopyOneGroup(p) : nullptr;
+  const char* const copied_group = p.groups == 1 ? WhyCopyOneGroup(p, isa) : nullptr;
   if (copied_group != nullptr) return copied_group;
   PlanDirectInPlace(p, isa, plan);
   // Groups of 1 and 2 channels take 1.4 times as long in place, one group of 1 to 3 1.2 to 1.4 times, of 4 as long.
   constexpr int64_t kFewChannels = 4;
-  const bool few_channels = !plan->direct_in_place.shared_vectors && p.filter_channels < kFewChannels;
-  if (few_channels && FusesColumns(p)) return "a row of the filter and its channels are one run of a strip";
-  if (p.groups == 1) return nullptr;
+  const DirectInPlacePlan& d = plan->direct_in_place;
+  const bool few_channels = !d.shared_vectors && p.filter_channels < kFewChannels;
+  if (few_channels && PacksRuns(p, isa)) return "a row of the filter and its channels are one run of a strip";
+  // Of 768 problems with groups pairs of bfloat16 take 0.61 of the time, 1 % more than the faster one.
+  if (p.groups == 1 || d.bf16_pairs) return nullptr;
   const double copied = forced ? GroupedDirectCycles(p, isa) : CopiedGroupsCycles(p, isa);
-  const bool slower = copied < GroupsInPlaceCycles(p, isa, plan->direct_in_place);
+  const bool slower = copied < GroupsInPlaceCycles(p, isa, d);
   return slower ? "groups such as these are multiplied faster from copies" : nullptr;
 }
 
@@ -249,14 +275,13 @@ bool MultipliesInPlace(const Problem& p, const Isa& isa, int64_t pixels, int64_t
 
 const char* PointwiseDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   if (!IsPointwise(p)) return "a pixel meets others than the one in its place";
-  if (!SumsInItsType(p.dtype)) return "X and dY have to be widened";
   // A tile of AVX-512 reads a line of X for 24 vectors of products, one of AVX2 for 12 of half the length, which would
   // wait for the second-level cache: it loses 13 to 28 %. Last vectors in part empty take no longer than packed ones:
   // 40 filters gain 7 to 16 %, and 55 of 512 channels.
   if (isa.vector_bytes < kWideVectorBytes) return "packed panels are read faster than X and dY are";
   if (p.out_channels < Lanes(p.dtype, isa)) return "the filters do not fill a vector";
   const bool fills_vectors = p.out_channels % Lanes(p.dtype, isa) == 0;
-  if (HasFewChannels(fills_vectors ? p : Bundled(p, 1))) {
+  if (SumsInItsType(p.dtype) && HasFewChannels(fills_vectors ? p : Bundled(p, 1))) {
     return "of so few channels neighbouring pixels may be multiplied as one";
   }
   if (!BlocksFitInCache(p)) return "pixels are so large that they had better be packed";
@@ -294,7 +319,8 @@ const char* ExchangedDirect(const Problem& p, const Isa& isa, bool forced, Plan*
   const char* const not_exchanged = WhyNotExchange(p, isa);
   if (not_exchanged != nullptr) return not_exchanged;
   const Problem exchanged = Exchanged(p);
-  if (StripDirect(exchanged, isa, forced, plan) != nullptr) {
+  if (PointwiseDirect(exchanged, isa, forced, plan) != nullptr &&
+      StripDirect(exchanged, isa, forced, plan) != nullptr) {
     plan->strips = false;
     PlanDirect(exchanged, isa, MultipliesPairs(exchanged, isa), plan);
   }
@@ -305,16 +331,9 @@ const char* ExchangedDirect(const Problem& p, const Isa& isa, bool forced, Plan*
 }
 
 const char* FoldedDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
-  if (p.filter_width == 1 || p.filter_width != p.stride_width || p.dilation_width > 1) {
-    return "the patches do not lie side by side";
-  }
-  if (p.groups > 1 || p.pad_left > 0 || p.out_width * p.filter_width != p.in_width) {
-    return "the columns of a patch are not one run of channels";
-  }
+  const char* const not_folded = WhyNotFold(p);
+  if (not_folded != nullptr) return not_folded;
   const Problem folded = Folded(p);
-  // ViT's first layer, runs of 48, gains 32 %, and of 96 146 %; runs of 12 lose 21 %.
-  constexpr int64_t kShortRun = 16;
-  if (folded.in_channels < kShortRun) return "strips pack so short runs once for all rows of a patch";
   plan->folded = true;
   plan->reason = "implicit GEMM over packed patches, row by row";
   PlanDirect(folded, isa, MultipliesPairs(folded, isa), plan);

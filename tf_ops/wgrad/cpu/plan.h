@@ -96,6 +96,8 @@ struct ThinGroupsPlan {
 // Blocking of the direct algorithm on problems whose X and dY are multiplied where they lie, tap by tap.
 struct DirectInPlacePlan {
   bool shared_vectors;  // filters of several groups share a vector
+  bool staged;          // X and dY are copied to 32-bit elements first, strip by strip
+  bool bf16_pairs;      // dot products of pairs of images
   bool in_place;        // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
   int64_t columns;      // of a bundle: of a vector, or of a group
   int64_t bundles;
@@ -108,6 +110,8 @@ struct DirectInPlacePlan {
 
 // Blocking of the direct algorithm on pointwise problems whose X and dY are multiplied where they lie.
 struct PointwisePlan {
+  bool staged;               // X and dY are copied to 32-bit elements first, block by block
+  bool bf16_pairs;           // dot products of pairs of pixels
   bool waits_for_memory;     // rather than for products
   bool sums_in_cache;        // near enough not to be asked for
   bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds

@@ -13,8 +13,8 @@ bool HasFewChannels(const Problem& problem);
 // Whether the second-level cache holds the pixels that are multiplied and those that come next.
 bool BlocksFitInCache(const Problem& problem);
 
-// Fills plan->pointwise, the tasks and the workspace sizes. For pointwise problems in float32 and float64 whose output
-// channels, rounded up to whole vectors, are no more than those of two pixels.
+// Fills plan->pointwise, the tasks and the workspace sizes. For pointwise problems whose output channels, rounded up to
+// whole vectors, are no more than those of two pixels.
 void PlanPointwise(const Problem& problem, const Isa& isa, Plan* plan);
 
 // NHWC only. Every Inf and NaN of dW is one of the definition. `shared` and `workers` (plan.worker_bytes for each

@@ -19,6 +19,11 @@ constexpr int64_t kMostPixels = 160;
 
 int64_t Chunks(int64_t pixels) { return CeilDiv(pixels, kMostPixels); }
 
+// Near-equal strips of about one chunk.
+int64_t StripRows(const Problem& p) {
+  return NearEqualShare(p.out_height, std::clamp<int64_t>(kMostPixels / p.out_width, 1, p.out_height));
+}
+
 // Pixels that are multiplied at once.
 int64_t PixelsPerRow(const StripDirectPlan& plan) { return plan.bf16_pairs ? 2 : 1; }
 
@@ -285,6 +290,11 @@ bool FusesColumns(const Problem& p) {
   return p.dilation_width == 1 && p.filter_width > 1 && p.filter_channels < kFewChannels;
 }
 
+bool StripMultipliesPairs(const Problem& p, const Isa& isa) {
+  return MultipliesPairs(p, isa) && FusesColumns(p) && SliceRows(p.filter_channels) == p.in_channels &&
+         StripRows(p) == 1 && !CutsRows(p);
+}
+
 void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
   StripDirectPlan& s = plan->strip_direct;
@@ -299,9 +309,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   const bool few_reads = isa.vector_bytes >= kWideVectorBytes || s.rows <= kFewRows;
   s.dy_in_place = SumsInItsType(p.dtype) && s.columns % lanes == 0 && few_reads;
 
-  // Near-equal strips of about one chunk.
-  s.strip_rows = std::clamp<int64_t>(kMostPixels / p.out_width, 1, p.out_height);
-  s.strip_rows = NearEqualShare(p.out_height, s.strip_rows);
+  s.strip_rows = StripRows(p);
   s.strips = Strips(p, s.strip_rows, StripColumns(p));
 
   // 160 pixels of 256 floats are 160 KiB: they and X's strip stay in a second-level cache of 512 KiB.
@@ -311,9 +319,7 @@ void PlanStripDirect(const Problem& p, const Isa& isa, Plan* plan) {
   s.column_tasks = CeilDiv(s.columns, s.column_block);
 
   s.panel_channels = SliceRows(p.filter_channels);
-  // A row of few channels is one run, whose pairs are packed as easily as its pixels.
-  s.bf16_pairs = MultipliesPairs(p, isa) && s.fuse_columns && s.panel_channels == p.in_channels && s.strip_rows == 1 &&
-                 !CutsRows(p);
+  s.bf16_pairs = StripMultipliesPairs(p, isa);
   const int64_t panels = CeilDiv(p.filter_channels, s.panel_channels);
   const int64_t panel_bytes = InputPitch(p, s.strip_rows) * s.panel_channels * sum_size;
   const int64_t block_panels = std::clamp<int64_t>(kStripBytes / panel_bytes, 1, panels);

@@ -9,6 +9,9 @@ namespace wgrad {
 // Whether the columns of the filter and the channels of X are packed as one run.
 bool FusesColumns(const Problem& problem);
 
+// Whether such runs are multiplied in pairs of bfloat16: those of a row that is a strip of its own.
+bool StripMultipliesPairs(const Problem& problem, const Isa& isa);
+
 // Fills plan->strip_direct, the tasks and the workspace sizes. For problems of which StripFits(p, 1).
 void PlanStripDirect(const Problem& problem, const Isa& isa, Plan* plan);
 
