@@ -59,26 +59,20 @@ inline int64_t ChainSlices(int64_t additions, int64_t sum_bytes, int64_t max_cha
   return std::min(CeilDiv(additions, max_chain), PartialSumsWithin(kPartialBytes, sum_bytes));
 }
 
-// Vectors in a panel of B: as many as there are kernels for, or two where one would be left over and twos leave none.
-// Alone it waits for its broadcasts where bfloat16 is multiplied in pairs: 170 GFLOP/s instead of 228.
-inline int64_t PanelVectors(int64_t columns, int64_t lanes) {
-  const int64_t vectors = CeilDiv(columns, lanes);
-  return vectors % kMaxVectors == 1 && vectors % 2 == 0 ? 2 : kMaxVectors;
-}
-
 // Tiles of MultiplySlice.
 template <typename T>
-inline int64_t Tiles(const Kernels<T>& kernels, int64_t panel_vectors, int64_t rows, int64_t columns) {
-  const int64_t full_panels = columns / (panel_vectors * kernels.lanes);
-  const int64_t vectors = CeilDiv(columns % (panel_vectors * kernels.lanes), kernels.lanes);
-  return full_panels * CeilDiv(rows, kernels.max_rows[panel_vectors]) +
+inline int64_t Tiles(const Kernels<T>& kernels, int64_t rows, int64_t columns) {
+  const int64_t panel_width = kMaxVectors * kernels.lanes;
+  const int64_t full_panels = columns / panel_width;
+  const int64_t vectors = CeilDiv(columns % panel_width, kernels.lanes);
+  return full_panels * CeilDiv(rows, kernels.max_rows[kMaxVectors]) +
          (vectors == 0 ? 0 : CeilDiv(rows, kernels.max_rows[vectors]));
 }
 
 // How often MultiplySlice asks through a Lookahead.
 template <typename T>
-inline int64_t Asks(const Kernels<T>& kernels, int64_t panel_vectors, int64_t pixels, int64_t rows, int64_t columns) {
-  return pixels / kernels.lookahead_pixels * Tiles(kernels, panel_vectors, rows, columns);
+inline int64_t Asks(const Kernels<T>& kernels, int64_t pixels, int64_t rows, int64_t columns) {
+  return pixels / kernels.lookahead_pixels * Tiles(kernels, rows, columns);
 }
 
 // Where the rows of B lie, of which a panel is some neighbouring columns.
@@ -96,11 +90,11 @@ struct PanelsOfB {
 // Those of an indexed operand are found through `index`, whose first entry is that of the first pixel. before_tile,
 // given the tile's first sum, its rows and its columns, may ask for memory that is needed later.
 template <typename T, typename BeforeTile>
-inline void MultiplySlice(const Kernels<T>& kernels, int64_t panel_vectors, Indexed indexed, Range pixels, const T* a,
-                          int64_t a_stride, int64_t rows, const PanelsOfB<T>& b, int64_t columns, const int32_t* index,
-                          T* sums, int64_t sum_stride, bool accumulate, std::optional<Lookahead>& lookahead,
+inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixels, const T* a, int64_t a_stride,
+                          int64_t rows, const PanelsOfB<T>& b, int64_t columns, const int32_t* index, T* sums,
+                          int64_t sum_stride, bool accumulate, std::optional<Lookahead>& lookahead,
                           const BeforeTile& before_tile) {
-  const int64_t panel_width = panel_vectors * kernels.lanes;
+  const int64_t panel_width = kMaxVectors * kernels.lanes;
   if (indexed != kIndexedA) a += pixels.begin * a_stride;
   for (int64_t column = 0; column < columns; column += panel_width) {
     const int64_t vectors = CeilDiv(std::min(panel_width, columns - column), kernels.lanes);

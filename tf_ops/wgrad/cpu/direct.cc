@@ -133,8 +133,8 @@ class Task {
 
   void PackB(int64_t group, int64_t first_pixel) {
     for (int64_t i = 0; i < depth_; ++i) pixels_.offsets[i] = i * p_.out_channels;
-    d_.pack(OutBackprop(group, first_pixel), pixels_.offsets, depth_, columns_, PanelVectorsHere() * d_.kernels.lanes,
-            pitch_, 0, Panels(group));
+    d_.pack(OutBackprop(group, first_pixel), pixels_.offsets, depth_, columns_, kMaxVectors * d_.kernels.lanes, pitch_,
+            0, Panels(group));
   }
 
   void MultiplyRows(int64_t group, int64_t tap, int64_t first_row, int64_t rows, bool accumulate) {
@@ -162,9 +162,9 @@ class Task {
       }
       T* sums = slice_sums_ + (tap * plan_.rows + first_row + row) * d_.sum_columns + first_column_ +
                 group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
-      MultiplySlice(d_.kernels, PanelVectorsHere(), indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride,
-                    slice_rows, PanelsOfB<T>::Packed(Panels(group), pitch_), columns_, pixels_.indices, sums,
-                    d_.sum_columns, accumulate, lookahead, before_tile);
+      MultiplySlice(d_.kernels, indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride, slice_rows,
+                    PanelsOfB<T>::Packed(Panels(group), pitch_), columns_, pixels_.indices, sums, d_.sum_columns,
+                    accumulate, lookahead, before_tile);
     }
   }
 
@@ -211,12 +211,10 @@ class Task {
                     plan_.taps * groups * SliceTiles(rows));
   }
 
-  int64_t PanelVectorsHere() const { return PanelVectors(columns_, d_.kernels.lanes); }
-
   // Tiles of so many rows, slice by slice.
   int64_t SliceTiles(int64_t rows) const {
-    return rows / plan_.slice_rows * Tiles(d_.kernels, PanelVectorsHere(), plan_.slice_rows, columns_) +
-           Tiles(d_.kernels, PanelVectorsHere(), rows % plan_.slice_rows, columns_);
+    return rows / plan_.slice_rows * Tiles(d_.kernels, plan_.slice_rows, columns_) +
+           Tiles(d_.kernels, rows % plan_.slice_rows, columns_);
   }
 
   // One channel of X, at the pixel that offsets count from.

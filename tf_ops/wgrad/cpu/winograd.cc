@@ -259,10 +259,9 @@ class Winograd {
         Range run = {with_point.begin, with_point.begin};
         do {  // at least once, for zeros where the chunk has no such tile
           run = {run.end, std::min(with_point.end, run.end + kMaxWinogradRun)};
-          MultiplySlice(kernels_, kMaxVectors, kNotIndexed, run, a, a_stride, rows,
-                        PanelsOfB<T>::Packed(b, sizes_.pitch), columns, nullptr, sum, sizes_.sum_columns,
-                        add || run.begin > with_point.begin, next_chunk == nullptr ? next_point : *next_chunk,
-                        before_tile);
+          MultiplySlice(kernels_, kNotIndexed, run, a, a_stride, rows, PanelsOfB<T>::Packed(b, sizes_.pitch), columns,
+                        nullptr, sum, sizes_.sum_columns, add || run.begin > with_point.begin,
+                        next_chunk == nullptr ? next_point : *next_chunk, before_tile);
         } while (run.end < with_point.end);
         a += kSliceRows * sizes_.pitch;
         sum += kSliceRows * sizes_.sum_columns;
@@ -285,7 +284,7 @@ class Winograd {
     for (const Point& point : points_) {
       const Range with_point = TilesWith(point, chunk);
       asks += CeilDiv(plan_.rows, kSliceRows) *
-              Asks(kernels_, kMaxVectors, with_point.size(), std::min(plan_.rows, kSliceRows), plan_.columns);
+              Asks(kernels_, with_point.size(), std::min(plan_.rows, kSliceRows), plan_.columns);
     }
     return SpreadEvenly(
         behind(input_, p_.in_channels * element_size, InputPixelsUpTo(last), InputPixelsUpTo(next_last)),
@@ -318,7 +317,7 @@ class Winograd {
   Lookahead Ahead(const T* next_a, const T* next_b, const Range& tiles, const Block& block) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
     const int64_t slices = CeilDiv(rows, kSliceRows);
-    const int64_t asks = slices * Asks(kernels_, kMaxVectors, tiles.size(), std::min(rows, kSliceRows), columns);
+    const int64_t asks = slices * Asks(kernels_, tiles.size(), std::min(rows, kSliceRows), columns);
     const int64_t row_bytes = sizes_.pitch * sizeof(T);
     return SpreadEvenly({next_a, rows * row_bytes}, {next_b, columns * row_bytes}, asks);
   }
@@ -336,7 +335,7 @@ class Winograd {
       runs += CeilDiv(with_point.size(), kMaxWinogradRun);
     }
     return Prefetch(reinterpret_cast<const char*>(sums_), offsets, sizeof(T), count, columns * sizeof(T),
-                    runs * Tiles(kernels_, kMaxVectors, rows, columns));
+                    runs * Tiles(kernels_, rows, columns));
   }
 
   void ToTaps(const T* sums, const Block& block, bool accumulate, T* taps, Squares<double>* squares) const {
