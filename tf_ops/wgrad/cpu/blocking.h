@@ -19,6 +19,9 @@ inline int64_t RoundUp(int64_t value, int64_t multiple) { return CeilDiv(value, 
 // Scratch memory is handed out in whole cache lines.
 inline int64_t AlignedBytes(int64_t bytes) { return RoundUp(bytes, 64); }
 
+// Pixels that a micro-kernel multiplies at once.
+inline int64_t PixelsPerRow(bool bf16_pairs) { return bf16_pairs ? 2 : 1; }
+
 // Rows of one packed slice of A: 16 where that divides the rows, so that a slice is whole cache lines of X, otherwise
 // near-equal slices of at most 24, so that none is thin. 128 pixels of 24 floats are 12 KiB of the first-level cache,
 // beside 12 KiB of B.

@@ -17,7 +17,7 @@ namespace wgrad {
 namespace {
 
 // Rows of a panel for so many pixels.
-int64_t PanelDepth(const DirectPlan& plan, int64_t pixels) { return plan.bf16_pairs ? CeilDiv(pixels, 2) : pixels; }
+int64_t PanelDepth(const DirectPlan& plan, int64_t pixels) { return CeilDiv(pixels, PixelsPerRow(plan.bf16_pairs)); }
 
 // Odd, so that neighbouring panels start in different cache sets.
 int64_t Pitch(const DirectPlan& plan) { return PanelDepth(plan, plan.depth_block) | 1; }

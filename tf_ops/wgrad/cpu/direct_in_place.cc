@@ -166,13 +166,12 @@ class Task {
     const int64_t ih = strip.oh * p_.stride_height - p_.pad_top, iw = strip.ow * p_.stride_width - p_.pad_left;
     const Range rows = Common({ih, ih + StripInputRows(p_, strip.rows)}, {0, p_.in_height});
     const Range columns = Common({iw, iw + StripWidth(p_)}, {0, p_.in_width});
+    const Range out_rows = OutputRows(strip), out_columns = OutputColumns(strip);
     x_ = PixelView(x_stage_, strip.n, rows, columns, p_.in_channels, sizeof(T));
-    dy_ = PixelView(dy_stage_, strip.n, {strip.oh, strip.oh + strip.rows}, {strip.ow, strip.ow + strip.columns},
-                    p_.out_channels, sizeof(T));
+    dy_ = PixelView(dy_stage_, strip.n, out_rows, out_columns, p_.out_channels, sizeof(T));
     for (int64_t image = 0; image < images; ++image) {
       StageImage(input_, strip.n + image, rows, columns, x_stage_ + image * x_.image_step);
-      StageImage(out_backprop_, strip.n + image, {strip.oh, strip.oh + strip.rows},
-                 {strip.ow, strip.ow + strip.columns}, dy_stage_ + image * dy_.image_step);
+      StageImage(out_backprop_, strip.n + image, out_rows, out_columns, dy_stage_ + image * dy_.image_step);
     }
   }
 
@@ -233,15 +232,15 @@ class Task {
     const int64_t image = p_.in_height * p_.in_width;
     const Range next_images = {(strip.n + images) * image, (strip.n + 2 * images) * image};
     const Range input = images > 1 ? next_images : NewInputPixels(p_, strip);
-    const int64_t first_column = bundles_.begin * plan_.columns, columns = bundles_.end * plan_.columns - first_column;
-    const int64_t channel = InputChannel(p_, first_column);
-    const int64_t channels = InputChannel(p_, first_column + columns - 1) + p_.filter_channels - channel;
     const int64_t pixels = images * strip.pixels(), output = strip.first_pixel(p_) + pixels;
     if (plan_.staged) {
       next_strip_.streams[0] = NextRuns(input_, input, asks);
       next_strip_.streams[1] = NextRuns(out_backprop_, {output, output + pixels}, asks);
       return;
     }
+    const int64_t first_column = bundles_.begin * plan_.columns, columns = bundles_.end * plan_.columns - first_column;
+    const int64_t channel = InputChannel(p_, first_column);
+    const int64_t channels = InputChannel(p_, first_column + columns - 1) + p_.filter_channels - channel;
     next_strip_.streams[0] =
         SpreadRunsEvenly(input_.first + (input.begin * p_.in_channels + channel) * element_size_,
                          p_.in_channels * element_size_, input.size(), channels * element_size_, asks);
@@ -272,11 +271,11 @@ class Task {
     return bundle_taps_.size() * images * asks / Taps(p_);
   }
 
-  Range RowsInside(const Strip& strip, int64_t kh) const {
-    return Common(rows_inside_[kh], {strip.oh, strip.oh + strip.rows});
-  }
+  Range OutputRows(const Strip& strip) const { return {strip.oh, strip.oh + strip.rows}; }
+  Range OutputColumns(const Strip& strip) const { return {strip.ow, strip.ow + strip.columns}; }
+  Range RowsInside(const Strip& strip, int64_t kh) const { return Common(rows_inside_[kh], OutputRows(strip)); }
   Range ColumnsInside(const Strip& strip, int64_t kw) const {
-    return Common(columns_inside_[kw], {strip.ow, strip.ow + strip.columns});
+    return Common(columns_inside_[kw], OutputColumns(strip));
   }
 
   const int64_t images_;

@@ -57,10 +57,9 @@ struct SeveralGroups {
   void Load(const Source* from) {
     pixel = LoadWidened(from);
   }
-  Vector<T> Row(int i) const { return __builtin_shuffle(pixel, channels[i]); }
   template <typename Arithmetic>
   Vector<T> AddRow(Vector<T> sum, int i, Vector<T> dy) const {
-    return Arithmetic::Apply(sum, Row(i), dy);
+    return Arithmetic::Apply(sum, __builtin_shuffle(pixel, channels[i]), dy);
   }
   template <typename Source>
   Vector<T> LoadLast(const Source* from) const {

@@ -30,9 +30,6 @@ constexpr int64_t kLeastSliceRows = 512;
 
 int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }
 
-// Of what is multiplied.
-int64_t PixelsPerRow(bool bf16_pairs) { return bf16_pairs ? 2 : 1; }
-
 // An element of X and of dY, or of their stages, for each channel.
 int64_t RowBytes(const Problem& p) { return (p.in_channels + p.out_channels) * SumSize(p.dtype); }
 
@@ -113,8 +110,8 @@ class Task {
 
   // Pairs are pixels of the first half with those of the second one.
   void StagePixels(const char* from, int64_t channels, int64_t first, int64_t depth, T* to) const {
-    const int64_t rows = CeilDiv(depth, PixelsPerRow(plan_.bf16_pairs)), pairs = depth - rows;
-    const int64_t whole = plan_.bf16_pairs ? pairs : rows;
+    const int64_t row_pixels = PixelsPerRow(plan_.bf16_pairs);
+    const int64_t rows = CeilDiv(depth, row_pixels), whole = depth / row_pixels;
     stage_.Copy(from, first * channels, (first + rows) * channels, whole * channels, to);
     if (whole == rows) return;
     stage_.Copy(from, (first + whole) * channels, -1, channels, to + whole * channels);

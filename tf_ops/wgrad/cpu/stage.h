@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "tf_ops/wgrad/cpu/isa.h"
+#include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/kernels.h"
 
 namespace wgrad {
@@ -14,7 +14,7 @@ template <typename T>
 class Stage {
  public:
   Stage(const Kernels<T>& kernels, DataType dtype, bool bf16_pairs)
-      : pack_(kernels.pack[static_cast<int>(dtype)]), values_(bf16_pairs ? 2 : 1) {}
+      : pack_(kernels.pack[static_cast<int>(dtype)]), values_(PixelsPerRow(bf16_pairs)) {}
 
   // Of `elements` elements from `first` on; or the pairs of them and as many from `second` on, which is negative where
   // they are zeros.
