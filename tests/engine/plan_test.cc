@@ -199,8 +199,8 @@ void TestChoice() {
     CHECK_TRUE(MakePlan(problem, Algorithm::kDirect, Wide(), &plan).ok());
     return plan.pointwise.depth_slices;
   };
-  CHECK_EQ(slices(Square(8, 28, 128, 512, 1, 1, 1, 0, 1)), 8);
-  CHECK_EQ(slices(Square(8, 14, 96, 576, 1, 1, 1, 0, 1)), 2);
+  CHECK_EQ(slices(Square(8, 28, 128, 512, 1, 1, 1, 0, 1)), 4);
+  CHECK_EQ(slices(Square(8, 14, 96, 576, 1, 1, 1, 0, 1)), 1);
   // Large tensors of few products are waited for.
   CHECK_TRUE(PlanOf(Square(8, 256, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);
   CHECK_TRUE(!PlanOf(Square(8, 56, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);
@@ -330,16 +330,41 @@ void TestStages() {
   CHECK_TRUE(plan_of(dense, DataType::kFloat16).direct_in_place.staged);
   CHECK_TRUE(plan_of(dense, DataType::kBFloat16).direct_in_place.bf16_pairs);
   CHECK_TRUE(!plan_of(dense, DataType::kFloat32).direct_in_place.staged);
-  // Pairs are of images, whatever the sums.
+  // Pairs are of images, even where no cache holds the sums, but not where each strip has too few pixels to add to
+  // them.
   CHECK_TRUE(!in_place(Square(1, 28, 32, 96, 5, 1, 1, 2, 1), DataType::kBFloat16));
   CHECK_TRUE(in_place(Square(3, 28, 32, 96, 5, 1, 1, 2, 1), DataType::kBFloat16));
   CHECK_TRUE(in_place(Square(8, 7, 512, 512, 3, 1, 1, 1, 1), DataType::kBFloat16));
   CHECK_TRUE(!in_place(Square(8, 7, 512, 512, 3, 1, 1, 1, 1), DataType::kFloat16));
+  CHECK_TRUE(!in_place(Square(16, 8, 1024, 256, 4, 4, 1, 0, 1), DataType::kBFloat16));
+  CHECK_TRUE(!in_place(Square(16, 14, 4096, 1024, 3, 2, 1, 1, 1), DataType::kBFloat16));
+  // An odd image is worth its zeros while the filters are few.
+  CHECK_TRUE(in_place(Square(4, 28, 64, 128, 3, 2, 1, 1, 1), DataType::kBFloat16));
+  CHECK_TRUE(!in_place(Square(3, 28, 64, 128, 3, 2, 1, 1, 1), DataType::kBFloat16));
+  CHECK_TRUE(in_place(Square(3, 28, 64, 16, 3, 2, 1, 1, 1), DataType::kBFloat16));
+  // Stages do not hold what no tap sees, nor all of an image for each of its rows.
+  for (const DataType dtype : {DataType::kFloat16, DataType::kBFloat16}) {
+    CHECK_TRUE(!in_place(Square(8, 112, 64, 64, 2, 8, 1, 0, 1), dtype));
+    CHECK_TRUE(!in_place(Square(8, 112, 64, 64, 1, 8, 1, 0, 2), dtype));
+    CHECK_TRUE(!in_place(Square(2, 500, 32, 16, 5, 1, 60, 120, 1), dtype));
+  }
+  // Many workers find tasks even where a single slice has all pixels.
+  CHECK_TRUE(plan_of(Square(32, 14, 512, 512, 3, 2, 1, 1, 1), DataType::kBFloat16).tasks >= 64);
   // Rows of few channels are better packed as runs where those are multiplied in pairs too, or side by side.
   CHECK_TRUE(!in_place(Square(8, 224, 3, 64, 7, 2, 1, 3, 1), DataType::kBFloat16));
   CHECK_TRUE(!in_place(Square(8, 224, 3, 768, 16, 16, 1, 0, 1), DataType::kBFloat16));
   CHECK_TRUE(in_place(Square(8, 56, 3, 64, 3, 1, 1, 1, 1), DataType::kBFloat16));
   CHECK_TRUE(!in_place(Square(8, 56, 3, 64, 3, 1, 1, 1, 1), DataType::kFloat16));
+  // An odd image and the stage count where Winograd's algorithm is the other way.
+  const auto best = [](Problem problem) {
+    problem.dtype = DataType::kBFloat16;
+    Plan plan;
+    CHECK_TRUE(MakePlan(problem, Algorithm::kAuto, Wide(), &plan).ok());
+    return std::string(Name(plan.algorithm));
+  };
+  CHECK_EQ(best(Square(3, 28, 64, 64, 3, 1, 1, 1, 1)), "winograd");
+  CHECK_EQ(best(Square(8, 28, 64, 512, 3, 1, 1, 1, 1)), "winograd");
+  CHECK_EQ(best(Square(8, 28, 16, 32, 3, 1, 1, 1, 1)), "direct");
   // Groups that share vectors need no stage; others take pairs.
   CHECK_TRUE(!plan_of(Square(8, 28, 64, 64, 3, 1, 1, 1, 16), DataType::kBFloat16).direct_in_place.staged);
   CHECK_TRUE(plan_of(Square(8, 28, 96, 96, 3, 1, 1, 1, 4), DataType::kBFloat16).direct_in_place.bf16_pairs);
@@ -385,7 +410,7 @@ void TestForced() {
 
 void TestWorkspace() {
   constexpr size_t kLimit = 16 << 20;
-  for (const DataType dtype : {DataType::kFloat16, DataType::kFloat32, DataType::kFloat64}) {
+  for (const DataType dtype : {DataType::kFloat16, DataType::kBFloat16, DataType::kFloat32, DataType::kFloat64}) {
     for (const int64_t channels : {3, 16, 64, 100, 128, 256, 512, 1024, 2048}) {
       for (const int64_t image : {7, 14, 28, 56, 224}) {
         for (const int64_t filter : {1, 3, 5, 7, 31}) {
@@ -393,11 +418,14 @@ void TestWorkspace() {
             for (const int64_t stride : {1, 2}) {
               Problem problem = Square(32, image, channels, channels, filter, stride, 1, filter / 2, groups);
               problem.dtype = dtype;
-              const Plan plan = PlanOf(problem);
               const size_t dw_bytes = FilterElements(problem) * (dtype == DataType::kFloat64 ? 8 : 4);
-              CHECK_LE(plan.worker_bytes, kLimit);
-              // One rounding at the end takes sums of all of dW when dW has another type.
-              CHECK_LE(plan.shared_bytes, kLimit + dw_bytes);
+              for (const Isa* isa : {&Portable(), &Wide()}) {
+                Plan plan;
+                CHECK_TRUE(MakePlan(problem, Algorithm::kAuto, *isa, &plan).ok());
+                CHECK_LE(plan.worker_bytes, kLimit);
+                // One rounding at the end takes sums of all of dW when dW has another type.
+                CHECK_LE(plan.shared_bytes, kLimit + dw_bytes);
+              }
             }
           }
         }

@@ -90,13 +90,12 @@ struct PanelsOfB {
 };
 
 // Multiplies `pixels` of one packed slice of A (`rows` columns of a) by the same ones of all panels of B, tile by tile.
-// Those of an indexed operand are found through `index`, whose first entry is that of the first pixel. before_tile,
-// given the tile's first sum, its rows and its columns, may ask for memory that is needed later.
+// Those of an indexed operand are found through `index`, whose first entry is that of the first pixel. before_tile
+// may ask for memory that is needed later.
 template <typename T, typename BeforeTile>
 inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixels, const T* a, int64_t a_stride,
-                          int64_t rows, const PanelsOfB<T>& b, int64_t columns, const int32_t* index, T* sums,
-                          int64_t sum_stride, bool accumulate, std::optional<Lookahead>& lookahead,
-                          const BeforeTile& before_tile) {
+                          int64_t rows, const PanelsOfB<T>& b, int64_t columns, const int32_t* index,
+                          const Sums<T>& sums, std::optional<Lookahead>& lookahead, const BeforeTile& before_tile) {
   const int64_t panel_width = kMaxVectors * kernels.lanes;
   if (indexed != kIndexedA) a += pixels.begin * a_stride;
   for (int64_t column = 0; column < columns; column += panel_width) {
@@ -105,10 +104,9 @@ inline void MultiplySlice(const Kernels<T>& kernels, Indexed indexed, Range pixe
     const T* panel = b.first + column * b.column_step;
     if (indexed != kIndexedB) panel += pixels.begin * b_stride;
     ForEachShare(rows, kernels.max_rows[vectors], [&](int64_t row, int64_t tile_rows) {
-      T* tile = sums + row * sum_stride + column;
-      before_tile(tile, tile_rows, vectors * kernels.lanes);
-      kernels.micro[indexed][vectors][tile_rows](pixels.size(), a + row, a_stride, panel, b_stride, index, tile,
-                                                 sum_stride, accumulate, lookahead ? &*lookahead : nullptr);
+      before_tile();
+      kernels.micro[indexed][vectors][tile_rows](pixels.size(), a + row, a_stride, panel, b_stride, index,
+                                                 sums.From(row, column), lookahead ? &*lookahead : nullptr);
     });
   }
 }

@@ -142,14 +142,10 @@ class Task {
     if (!plan_.a_in_place) d_.pack(from, pixels_.offsets, pixels_.count, rows, plan_.slice_rows, pitch_, 0, a_);
     Prefetch next_rows = NextRows(group, first_row, rows);
     std::optional<Lookahead> lookahead;
-    const auto before_tile = [&](T* tile, int64_t tile_rows, int64_t tile_columns) {
+    const auto before_tile = [&] {
       if (next_block_) lookahead = next_block_->OfNextTile();
       next_rows.Some();
       next_output_.Some();
-      if (!plan_.sums_in_cache) {
-        PrefetchToWrite(reinterpret_cast<const char*>(tile), d_.sum_columns * sizeof(T), tile_rows,
-                        tile_columns * sizeof(T));
-      }
     };
     const Indexed indexed = pixels_.count == depth_ ? kNotIndexed : kIndexedB;
     for (int64_t row = 0; row < rows; row += plan_.slice_rows) {
@@ -163,8 +159,8 @@ class Task {
       T* sums = slice_sums_ + (tap * plan_.rows + first_row + row) * d_.sum_columns + first_column_ +
                 group * (plan_.in_place ? plan_.columns : plan_.padded_columns);
       MultiplySlice(d_.kernels, indexed, {0, PanelDepth(plan_, pixels_.count)}, a, a_stride, slice_rows,
-                    PanelsOfB<T>::Packed(Panels(group), pitch_), columns_, pixels_.indices, sums, d_.sum_columns,
-                    accumulate, lookahead, before_tile);
+                    PanelsOfB<T>::Packed(Panels(group), pitch_), columns_, pixels_.indices,
+                    {sums, d_.sum_columns, accumulate, plan_.sums_in_cache}, lookahead, before_tile);
     }
   }
 
@@ -323,8 +319,8 @@ void PlanDirect(const Problem& p, const Isa& isa, bool bf16_pairs, Plan* plan) {
   const int64_t blocks = CeilDiv(pixels, d.depth_block);
 
   const int64_t sum_bytes = d.taps * d.rows * p.groups * d.padded_columns * sum_size;
-  // What B's panels leave of the second-level cache. Without asking for the tiles of larger sums beforehand ResNet-50's
-  // last two stages lose up to 8 % (float64: 11 %), with asking for those of smaller ones the first up to 2 %.
+  // What B's panels leave of the second-level cache. Without asking for the tiles of larger sums ResNet-50's last two
+  // stages lose up to 8 % (float64: 11 %), with asking for those of smaller ones the first up to 2 %.
   constexpr int64_t kCacheBytes = 256 << 10;
   d.sums_in_cache = sum_bytes <= kCacheBytes;
   // bfloat16 gains 6 to 20 %, half 1 to 7.

@@ -2,9 +2,10 @@
 // filters. What they choose takes 1 % longer in the mean than the fastest of the three algorithms; 12 problems lose
 // more than 20 %, the worst 74 %. Those of groups in place were added from 641 problems with AVX-512 and AVX2, of 2 to
 // 64 groups of 1 to 64 channels and filters: what is chosen with them takes 4 % longer than the faster one, where the
-// others alone would take 38 and 58 %. Without groups, what Winograd's and the direct one's choose of 1030 problems
-// with AVX-512, of 3 to 384 channels and 7 x 7 to 112 x 112 pixels, dilated and strided too, takes 0.7 % longer than
-// the faster one.
+// others alone would take 38 and 58 %. Of 1164 problems of the 16-bit types, with and without groups, what is chosen of
+// Winograd's algorithm and strips that are staged takes 0.9 % longer than the faster one. Without groups, what
+// Winograd's and the direct one's choose of 1030 problems with AVX-512, of 3 to 384 channels and 7 x 7 to 112 x 112
+// pixels, dilated and strided too, takes 0.7 % longer than the faster one.
 #include "tf_ops/wgrad/cpu/estimate.h"
 
 #include <algorithm>
@@ -42,8 +43,7 @@ double TransformCycles(const Problem& p, const WinogradPlan& plan) {
 }  // namespace
 
 double DirectCycles(const Problem& p, const Isa& isa, bool in_place, bool exchanged) {
-  const bool pairs = in_place ? HasPairs(p.dtype, isa) : MultipliesPairs(p, isa);
-  const double rate = (in_place ? 1.8 : 1.6) * (pairs ? 2 : 1);  // multiply-adds a cycle
+  const double rate = in_place ? 1.8 : MultipliesPairs(p, isa) ? 3.2 : 1.6;  // multiply-adds a cycle
   const int64_t lanes = Lanes(p.dtype, isa);
   const int64_t products =
       exchanged ? p.out_channels * CeilDiv(p.in_channels, lanes) : p.in_channels * CeilDiv(p.out_channels, lanes);
@@ -84,10 +84,11 @@ double ThinGroupsCycles(const Problem& p, const Isa& isa) {
   return static_cast<double>(p.batch * CeilDiv(p.out_channels, lanes)) * vector;
 }
 
-double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlacePlan& plan) {
+double InPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlacePlan& plan) {
   const double multiply = plan.shared_vectors ? 0.43 : 0.5;
   constexpr double kPixel = 1.8, kTile = 45, kSum = 1;
   constexpr double kLine = 0.7;  // of X and dY, more than the others take
+  constexpr double kStaged = 2;  // a vector
   const auto taps = static_cast<double>(Taps(p));
   const auto tiles = static_cast<double>(plan.bundles * plan.bundle_tiles);
   const int64_t vectors = plan.bundles * CeilDiv(plan.columns, Lanes(p.dtype, isa));
@@ -95,8 +96,9 @@ double GroupsInPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlace
   const int64_t bytes = (InputElements(p) + OutputElements(p)) * ElementSize(p.dtype);
   const auto lines = static_cast<double>(CeilDiv(bytes, kCacheLine));
   const double images = static_cast<double>(plan.bf16_pairs ? CeilDiv(p.batch, 2) : p.batch);
-  return images * PixelTaps(p) * (multiply * sums + kPixel * tiles) +
-         static_cast<double>(plan.strips) * taps * (kTile * tiles + kSum * sums) + kLine * lines;
+  const auto strips = static_cast<double>(plan.strips);
+  return images * PixelTaps(p) * (multiply * sums + kPixel * tiles) + strips * taps * (kTile * tiles + kSum * sums) +
+         kLine * lines + kStaged * plan.staged_vectors;
 }
 
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {

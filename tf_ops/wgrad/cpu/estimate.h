@@ -9,13 +9,15 @@
 
 namespace wgrad {
 
-// Of problems without groups: where X and dY lie, or, `exchanged` or not, from copies.
+// Of problems without groups: where X and dY lie, not staged, or, `exchanged` or not, from copies.
 double DirectCycles(const Problem& problem, const Isa& isa, bool in_place, bool exchanged);
 
 // Of problems with groups.
 double GroupedDirectCycles(const Problem& problem, const Isa& isa);
 double ThinGroupsCycles(const Problem& problem, const Isa& isa);
-double GroupsInPlaceCycles(const Problem& problem, const Isa& isa, const DirectInPlacePlan& plan);
+
+// Of problems with groups, and of those that are staged.
+double InPlaceCycles(const Problem& problem, const Isa& isa, const DirectInPlacePlan& plan);
 
 double WinogradCycles(const Problem& problem, const Isa& isa, const WinogradPlan& plan);
 

@@ -50,12 +50,23 @@ struct RunLookahead {
   Stream streams[2];
 };
 
-// Adds A^T B, or stores it when !accumulate, to a tile of `rows` x (vectors * lanes):
+// Rows of dW, or of a partial sum of it.
+template <typename T>
+struct Sums {
+  T* first;
+  int64_t stride;   // from row to row, in elements
+  bool accumulate;  // add to what is there
+  bool in_cache;    // otherwise a tile is asked for while it is multiplied
+
+  Sums From(int64_t row, int64_t column) const { return {first + row * stride + column, stride, accumulate, in_cache}; }
+};
+
+// Adds A^T B to, or stores it in, a tile of `rows` x (vectors * lanes):
 //   tile[i][j] += sum over p in [0, depth) of a[ap + i] * b[bp * b_stride + j],
 // where ap is p * a_stride, or index[p], and bp is p, or index[p]. Moves `lookahead` on, where it is given.
 template <typename T>
 using MicroKernel = void (*)(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride,
-                             const int32_t* index, T* tile, int64_t tile_stride, bool accumulate, Lookahead* lookahead);
+                             const int32_t* index, const Sums<T>& tile, Lookahead* lookahead);
 
 // Packs `count` rows of `width` elements, each at source + offsets[p], widened to T, into panels of panel_width
 // columns: panel k starts at to + k * panel_width * pitch, and its rows follow each other densely. The last panel may

@@ -27,16 +27,16 @@ struct MultiplyAdd {
 };
 
 template <typename T, typename Arithmetic, Indexed kIndexed, int kRows, int kVectors>
-void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index, T* tile,
-           int64_t tile_stride, bool accumulate, Lookahead* lookahead) {
+void Micro(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index,
+           const Sums<T>& tile, Lookahead* lookahead) {
   Vector<T> sum[kRows][kVectors];
-  SumPixels<Arithmetic, kIndexed>(depth, a, a_stride, b, b_stride, index, lookahead, sum);
+  SumPixels<Arithmetic, kIndexed>(depth, a, a_stride, b, b_stride, index, lookahead, tile, sum);
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 3
     for (int j = 0; j < kVectors; ++j) {
-      T* to = tile + i * tile_stride + j * kLanes<T>;
-      Store(accumulate ? Load(to) + sum[i][j] : sum[i][j], to);
+      T* to = tile.first + i * tile.stride + j * kLanes<T>;
+      Store(tile.accumulate ? Load(to) + sum[i][j] : sum[i][j], to);
     }
   }
 }

@@ -1,5 +1,7 @@
 #include "tf_ops/wgrad/cpu/padding.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "tf_ops/wgrad/cpu/ranges.h"
@@ -21,6 +23,11 @@ int64_t PairsInside(int64_t taps, int64_t dilation, int64_t outputs, int64_t str
   return pairs;
 }
 
+// Along one dimension.
+double SeenPart(int64_t taps, int64_t dilation, int64_t stride) {
+  return static_cast<double>(std::min(taps, stride / std::gcd(stride, dilation))) / static_cast<double>(stride);
+}
+
 }  // namespace
 
 double PixelTaps(const Problem& p) {
@@ -31,6 +38,11 @@ double PixelTaps(const Problem& p) {
 
 double AllPixelTaps(const Problem& p) {
   return static_cast<double>(Taps(p)) * static_cast<double>(p.out_height * p.out_width);
+}
+
+double SeenPart(const Problem& p) {
+  return SeenPart(p.filter_height, p.dilation_height, p.stride_height) *
+         SeenPart(p.filter_width, p.dilation_width, p.stride_width);
 }
 
 bool MostTapsInPadding(const Problem& p) { return PixelTaps(p) < 0.1 * AllPixelTaps(p); }

@@ -13,6 +13,9 @@ double PixelTaps(const Problem& problem);
 // As many as there were if none fell into the padding.
 double AllPixelTaps(const Problem& problem);
 
+// Which part of the pixels of X some tap sees.
+double SeenPart(const Problem& problem);
+
 // Nine tenths.
 bool MostTapsInPadding(const Problem& problem);
 

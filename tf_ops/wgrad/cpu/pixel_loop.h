@@ -16,7 +16,7 @@ inline constexpr int kLookaheadPixels = kVectorBytes >= kWideVectorBytes ? 2 : 4
 
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
 inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index,
-                      Lookahead* lookahead, V (&sum)[kRows][kVectors]) {
+                      Lookahead* lookahead, const Sums<T>& tile, V (&sum)[kRows][kVectors]) {
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 3
@@ -39,18 +39,26 @@ inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, i
       }
     }
   };
-  if (lookahead == nullptr) {
-    for (int64_t p = 0; p < depth; ++p) multiply(p);
-    return;
-  }
-  for (int64_t p = 0; p < depth; ++p) {
-    if (p % kLookaheadPixels == 0) {
-      for (Lookahead::Stream& stream : lookahead->streams) {
-        __builtin_prefetch(stream.next);
-        stream.next += stream.step;
-      }
+  // A row of the tile is asked for at a time: all of them at once would keep the operands waiting, which come from the
+  // second-level cache.
+  const int64_t row_pixels = tile.in_cache ? depth : depth / kRows / kLookaheadPixels * kLookaheadPixels;
+  int64_t p = 0;
+  for (int row = 0; row < kRows && p < depth; ++row) {
+    if (!tile.in_cache) PrefetchToWrite<kVectors>(tile.first + row * tile.stride);
+    const int64_t end = row + 1 < kRows ? p + row_pixels : depth;
+    if (lookahead == nullptr) {
+      for (; p < end; ++p) multiply(p);
+      continue;
     }
-    multiply(p);
+    for (; p < end; ++p) {
+      if (p % kLookaheadPixels == 0) {
+        for (Lookahead::Stream& stream : lookahead->streams) {
+          __builtin_prefetch(stream.next);
+          stream.next += stream.step;
+        }
+      }
+      multiply(p);
+    }
   }
 }
 

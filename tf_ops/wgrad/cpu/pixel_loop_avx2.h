@@ -20,10 +20,11 @@ inline constexpr int kLookaheadPixels = 4;
 
 template <typename Arithmetic, Indexed kIndexed, typename T, typename V, int kRows, int kVectors>
 inline void SumPixels(int64_t depth, const T* a, int64_t a_stride, const T* b, int64_t b_stride, const int32_t* index,
-                      Lookahead* lookahead, V (&sum)[kRows][kVectors]) {
+                      Lookahead* lookahead, const Sums<T>& tile, V (&sum)[kRows][kVectors]) {
   static_assert(std::is_same_v<Arithmetic, MultiplyAdd> && kRows * kVectors <= 12 && kVectors <= 3);
   static_assert(kLookaheadPixels == 4 && sizeof(Lookahead) == 32);
   static_assert(kIndexedA == 1 && kIndexedB == 2);  // the operands of an asm are at most 30
+  for (int i = 0; i < kRows && !tile.in_cache; ++i) PrefetchToWrite<kVectors>(tile.first + i * tile.stride);
   V s[12];
   const int64_t a_step = a_stride * static_cast<int64_t>(sizeof(T));
   const int64_t b_step = b_stride * static_cast<int64_t>(sizeof(T));

@@ -44,6 +44,10 @@ const char* WhyUnplannable(const Problem& p) {
 
 constexpr const char* kReachesTooFar = "the stride or the dilated filter reaches too far for the caches";
 
+constexpr const char* kStrideLeavesOut = "a strip would hold many pixels of X that the stride leaves out";
+
+constexpr const char* kTooMuchMemory = "a thread would need more than 16 MiB";
+
 constexpr const char* kMostInPadding = "almost all taps fall into the padding";
 
 // Why the direct algorithm had better not let X and dY change places, or null.
@@ -62,28 +66,16 @@ double CopiedGroupsCycles(const Problem& p, const Isa& isa) {
   return std::min(GroupedDirectCycles(p, isa), ThinGroupsCycles(p, isa));
 }
 
-// Why a problem without groups is faster from copies, or null. Chosen by these rules, 2004 random problems of 1 to 256
-// channels and 16 to 256 filters of 1 x 1 to 7 x 7 take 1.4 % longer than by the faster of both; by copies alone they
-// took 14 %. Patches that could be folded take 0.76 to 0.91 of the time.
-const char* WhyCopyOneGroup(const Problem& p, const Isa& isa) {
-  // 3_shortcut would lose 3 %, in pairs 4 %.
-  constexpr const char* kOneTap = "a single tap sees few of the pixels of X";
-  // Pairs of images are always faster: 913 random problems of bfloat16 take two thirds of the time.
-  if (HasPairs(p.dtype, isa)) return Taps(p) == 1 ? kOneTap : nullptr;
-  // Sums of 768 KiB lose 1 %, of 2 MiB 10 %, of 8 MiB half: each strip reads and writes all of them. Staged ones lose 5
-  // % from 512 KiB on.
-  const int64_t sum_bytes = FilterElements(p) * SumSize(p.dtype);
-  const int64_t most_sums = SecondLevelBytes() / 4 * (SumsInItsType(p.dtype) ? 3 : 2);
-  if (sum_bytes > most_sums) return "the second-level cache does not hold the sums";
-  // With fewer, to copy a pixel takes longer than all that follows.
-  constexpr int64_t kFewChannels = 16;
-  if (p.filter_channels < kFewChannels) return nullptr;
-  // Output pixels of a row that see the inside of X, in the mean of all taps and rows: 4 x 4 pixels of 128 channels
-  // lose 20 %, of 16 9 %; 7 x 7 of 96 gain 1 %.
-  constexpr double kShortRun = 5;
-  const auto rows = static_cast<double>(Taps(p) * p.out_height);
-  if (PixelTaps(p) < kShortRun * rows) return "rows of so few pixels are joined in packed panels";
-  return Taps(p) == 1 ? kOneTap : nullptr;
+// Why strips had better not be staged for a problem without groups, or null. Chosen by these rules and those below, 894
+// random problems of bfloat16 take 1.3 % longer than by the faster way, 834 of half 1.7 %.
+const char* WhyNotStage(const Problem& p, const Isa& isa, const DirectInPlacePlan& plan) {
+  // 1 of 4 pixels, or 3 of 16, lose 14 %; half of them gain as much.
+  constexpr double kLargePart = 0.3;
+  if (SeenPart(p) < kLargePart) return kStrideLeavesOut;
+  // Strips of one row, of filters that reach over many.
+  const double pixels = static_cast<double>(plan.bf16_pairs ? CeilDiv(p.batch, 2) : p.batch) * PixelTaps(p);
+  const double products = pixels * static_cast<double>(p.in_channels * CeilDiv(p.out_channels, Lanes(p.dtype, isa)));
+  return 2 * plan.staged_vectors > products ? "each strip would hold pixels that it hardly sees" : nullptr;
 }
 
 // Why the columns of a patch had better not count as channels, or null.
@@ -99,6 +91,49 @@ const char* WhyNotFold(const Problem& p) {
   return Folded(p).in_channels < kShortRun ? "strips pack so short runs once for all rows of a patch" : nullptr;
 }
 
+// Why pairs of images had better not be multiplied, or null. By packed pairs of pixels alone 924 random problems would
+// take 26 % longer than by the faster way.
+const char* WhyNotPairImages(const Problem& p, const DirectInPlacePlan& plan) {
+  // The image without a partner is multiplied by zeros, which pays where the filters are so few that packing takes
+  // longer: 3 images of 28 x 28 with 3 x 3 taps of stride 2 and 128 filters lose 30 %, with 16 they gain 60 %.
+  constexpr int64_t kFewFilters = 20;  // for each image
+  const bool strided = p.stride_height > 1 || p.stride_width > 1;
+  if (strided && p.batch % 2 == 1 && p.out_channels >= kFewFilters * p.batch) return "an image has no partner";
+  // Each strip reads and writes all sums. Of 4 MiB on, 2 x 2 pixels of 1024 channels and 256 filters lose 68 %, 1 x 2
+  // taps of stride 2 with 1024 and 1024 45 %; of 36 MiB, 3 x 3 taps lose 43 %.
+  const int64_t sums = FilterElements(p) * SumSize(p.dtype) / SecondLevelBytes();  // as a multiple of that cache
+  constexpr int64_t kManySums = 4, kMostSums = 16, kFewPixels = 12;
+  constexpr const char* kReadsSums = "each strip would read and write more sums than its pixels pay for";
+  if (sums < kManySums) return nullptr;
+  if (sums >= kMostSums || WhyNotFold(p) == nullptr) return kReadsSums;
+  const double pixels = static_cast<double>(CeilDiv(p.batch, 2)) * PixelTaps(p);
+  return pixels < static_cast<double>(kFewPixels * plan.strips * Taps(p)) ? kReadsSums : nullptr;
+}
+
+// Why a problem without groups is faster from copies, or null. Chosen by these rules, 2004 random problems of 1 to 256
+// channels and 16 to 256 filters of 1 x 1 to 7 x 7 in float32 and float64 take 1.4 % longer than by the faster of both;
+// by copies alone they took 14 %. Patches that could be folded take 0.76 to 0.91 of the time.
+const char* WhyCopyOneGroup(const Problem& p, const Isa& isa, const DirectInPlacePlan& plan) {
+  const char* const not_staged = plan.staged ? WhyNotStage(p, isa, plan) : nullptr;
+  if (not_staged != nullptr) return not_staged;
+  if (plan.bf16_pairs) return WhyNotPairImages(p, plan);
+  // Sums of 768 KiB lose 1 %, of 2 MiB 10 %, of 8 MiB half: each strip reads and writes all of them. Staged ones lose 5
+  // % from 512 KiB on.
+  const int64_t sum_bytes = FilterElements(p) * SumSize(p.dtype);
+  const int64_t most_sums = SecondLevelBytes() / 4 * (SumsInItsType(p.dtype) ? 3 : 2);
+  if (sum_bytes > most_sums) return "the second-level cache does not hold the sums";
+  // With fewer, to copy a pixel takes longer than all that follows.
+  constexpr int64_t kFewChannels = 16;
+  if (p.filter_channels < kFewChannels) return nullptr;
+  // Output pixels of a row that see the inside of X, in the mean of all taps and rows: 4 x 4 pixels of 128 channels
+  // lose 20 %, of 16 9 %; 7 x 7 of 96 gain 1 %.
+  constexpr double kShortRun = 5;
+  const auto rows = static_cast<double>(Taps(p) * p.out_height);
+  if (PixelTaps(p) < kShortRun * rows) return "rows of so few pixels are joined in packed panels";
+  // 3_shortcut would lose 3 %.
+  return Taps(p) == 1 ? "a single tap sees few of the pixels of X" : nullptr;
+}
+
 // Whether packed rows of few channels are multiplied as runs of columns and channels; of bfloat16 in pairs.
 bool PacksRuns(const Problem& p, const Isa& isa) {
   if (!FusesColumns(p)) return false;
@@ -111,18 +146,21 @@ const char* TryDirectInPlace(const Problem& p, const Isa& isa, bool forced, Plan
   if (not_in_place != nullptr) return not_in_place;
   if (IsPointwise(p)) return "a single tap of stride 1 is a plain product of matrices";
   if (!StripIsReachable(p)) return kReachesTooFar;
-  const char* const copied_group = p.groups == 1 ? WhyCopyOneGroup(p, isa) : nullptr;
-  if (copied_group != nullptr) return copied_group;
   PlanDirectInPlace(p, isa, plan);
+  if (plan->worker_bytes > kMaxWorkerBytes) return kTooMuchMemory;
+  const DirectInPlacePlan& d = plan->direct_in_place;
+  const char* const copied_group = p.groups == 1 ? WhyCopyOneGroup(p, isa, d) : nullptr;
+  if (copied_group != nullptr) return copied_group;
   // Groups of 1 and 2 channels take 1.4 times as long in place, one group of 1 to 3 1.2 to 1.4 times, of 4 as long.
   constexpr int64_t kFewChannels = 4;
-  const DirectInPlacePlan& d = plan->direct_in_place;
   const bool few_channels = !d.shared_vectors && p.filter_channels < kFewChannels;
   if (few_channels && PacksRuns(p, isa)) return "a row of the filter and its channels are one run of a strip";
-  // Of 768 problems with groups pairs of bfloat16 take 0.61 of the time, 1 % more than the faster one.
-  if (p.groups == 1 || d.bf16_pairs) return nullptr;
-  const double copied = forced ? GroupedDirectCycles(p, isa) : CopiedGroupsCycles(p, isa);
-  const bool slower = copied < GroupsInPlaceCycles(p, isa, d);
+  if (p.groups == 1) return nullptr;
+  // Copies of the 16-bit types are widened or paired as well: 547 random problems of strides 1 and 2 take 2 % longer
+  // than by the faster way, 326 of strides 4 and 8 8 %.
+  const double widening = d.staged ? 1.4 : 1;
+  const double copied = widening * (forced ? GroupedDirectCycles(p, isa) : CopiedGroupsCycles(p, isa));
+  const bool slower = copied < InPlaceCycles(p, isa, d);
   return slower ? "groups such as these are multiplied faster from copies" : nullptr;
 }
 
@@ -130,8 +168,9 @@ const char* TryDirectInPlace(const Problem& p, const Isa& isa, bool forced, Plan
 double OtherCycles(const Problem& p, const Isa& isa) {
   Plan plan;
   const bool in_place = TryDirectInPlace(p, isa, false, &plan) == nullptr;
-  if (p.groups == 1) return DirectCycles(p, isa, in_place, WhyNotExchange(p, isa) == nullptr);
-  return in_place ? GroupsInPlaceCycles(p, isa, plan.direct_in_place) : CopiedGroupsCycles(p, isa);
+  const DirectInPlacePlan& d = plan.direct_in_place;
+  if (in_place && (p.groups > 1 || d.staged)) return InPlaceCycles(p, isa, d);
+  return p.groups > 1 ? CopiedGroupsCycles(p, isa) : DirectCycles(p, isa, in_place, WhyNotExchange(p, isa) == nullptr);
 }
 
 constexpr const char* kWinogradReasons[kMaxWinogradStride] = {
@@ -189,6 +228,11 @@ const char* StripDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   plan->strips = true;
   plan->reason = "implicit GEMM over strips that are packed once for all taps";
   PlanStripDirect(p, isa, plan);
+  // Of random problems that see less, tap by tap takes half of the time in float32. In pairs, which strided strips do
+  // not multiply, it takes 0.58 of the time up to half.
+  const bool loses_pairs = MultipliesPairs(p, isa) && !plan->strip_direct.bf16_pairs;
+  const double least_part = loses_pairs ? 0.6 : 0.3;
+  if (SeenPart(p) < least_part) return kStrideLeavesOut;
   constexpr const char* kTooFewPixels = "an image has too few pixels to fill a strip";
   constexpr const char* kManyInPadding = "too many taps fall into the padding, which a strip holds as zeros";
   if (plan->strip_direct.fuse_columns) {
@@ -411,7 +455,7 @@ Status MakePlan(const Problem& problem, Algorithm algorithm, const Isa& widest, 
     reason = unplannable != nullptr && entry.algorithm != Algorithm::kReference
                  ? unplannable
                  : entry.candidate(problem, isa, forced, plan);
-    if (reason == nullptr && plan->worker_bytes > kMaxWorkerBytes) reason = "a thread would need more than 16 MiB";
+    if (reason == nullptr && plan->worker_bytes > kMaxWorkerBytes) reason = kTooMuchMemory;
     if (reason == nullptr) return Status();
     if (declined) declined(entry.algorithm, reason);
   }

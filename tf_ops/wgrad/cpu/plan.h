@@ -99,13 +99,14 @@ struct DirectInPlacePlan {
   bool staged;          // X and dY are copied to 32-bit elements first, strip by strip
   bool bf16_pairs;      // dot products of pairs of images
   bool in_place;        // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
-  int64_t columns;      // of a bundle: of a vector, or of a group
+  int64_t columns;      // of a bundle: of a vector, of a group, or of a part of the only one
   int64_t bundles;
-  int64_t bundle_tiles;  // of one tap
-  int64_t strip_images;  // of one strip: one, or several that it has all rows of
-  int64_t strip_rows;    // output rows of one strip and image
-  int64_t strips;        // of all images
-  int64_t depth_slices;  // of near-equally many strips
+  int64_t bundle_tiles;   // of one tap
+  int64_t strip_images;   // of one strip: one, or several that it has all rows of
+  int64_t strip_rows;     // output rows of one strip and image
+  int64_t strips;         // of all images
+  double staged_vectors;  // of all strips
+  int64_t depth_slices;   // of near-equally many strips
 };
 
 // Blocking of the direct algorithm on pointwise problems whose X and dY are multiplied where they lie.
@@ -114,7 +115,7 @@ struct PointwisePlan {
   bool bf16_pairs;           // dot products of pairs of pixels
   bool waits_for_memory;     // rather than for products
   bool sums_in_cache;        // near enough not to be asked for
-  bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds
+  bool in_place;             // accumulates in dW itself; otherwise in partial sums that a last pass adds and rounds
   int64_t padded_columns;    // filters rounded up to whole vectors
   int64_t depth_block;       // pixels
   int64_t blocks_per_slice;  // depth blocks of one partial sum
@@ -129,7 +130,7 @@ struct Plan {
   bool exchanged = false;      // X and dY change places, and the result is transposed
   bool folded = false;         // the columns of a patch count as channels
   int64_t bundled_pixels = 0;  // neighbours that are multiplied as if they were one pixel
-  bool in_place = false;       // X and dY are multiplied where they lie
+  bool in_place = false;       // X and dY, or stages of them, are multiplied where they lie
   DirectPlan direct = {};
   StripDirectPlan strip_direct = {};
   PointwisePlan pointwise = {};

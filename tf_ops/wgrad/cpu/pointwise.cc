@@ -24,9 +24,10 @@ constexpr int64_t kLeastRows = 32, kMostTasks = 32;
 // A block's pixels, or pairs of them: fewer load and store dW too often, more gain nothing.
 constexpr int64_t kLeastDepth = 72, kMostDepth = 136;
 
-// A slice's: its sums are written, and read again to be added. 1568 pixels of 576 channels and 96 filters lose 2 % by
-// a third or fourth slice and 8 % by eight.
-constexpr int64_t kLeastSliceRows = 512;
+// A slice's: its sums are written, and read again to be added, while blocks of dW's rows share nothing but dY. Two
+// slices of 784 pixels lose 2 % against one with 576 channels and 96 filters, 4 % with 256 and 1024, and two threads 19
+// % with 512 and 128.
+constexpr int64_t kLeastSlicePixels = 1024;
 
 int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }
 
@@ -126,16 +127,12 @@ class Task {
   }
 
   void Multiply(const T* a, const T* b, int64_t depth, bool accumulate, SpreadOverTiles* next_block) {
+    const Sums<T> sums = {sums_, plan_.padded_columns, accumulate, plan_.sums_in_cache};
     ForEachTile([&](int64_t row, int64_t rows, int64_t vector, int64_t vectors) {
       const int64_t column = vector * kernels_.lanes;
-      T* tile = sums_ + row * plan_.padded_columns + column;
-      if (!plan_.sums_in_cache) {
-        PrefetchToWrite(reinterpret_cast<const char*>(tile), plan_.padded_columns * sizeof(T), rows,
-                        vectors * kernels_.lanes * sizeof(T));
-      }
       Lookahead lookahead = next_block->OfNextTile();
       kernels_.micro[kNotIndexed][vectors][rows](depth, a + row, p_.in_channels, b + column, p_.out_channels, nullptr,
-                                                 tile, plan_.padded_columns, accumulate, &lookahead);
+                                                 sums.From(row, column), &lookahead);
     });
   }
 
@@ -207,7 +204,7 @@ void PlanPointwise(const Problem& p, const Isa& isa, Plan* plan) {
   w.waits_for_memory = WaitsForMemory(p);
   // What a block of few channels reads stays in the first-level cache, whose lines neighbouring panels share.
   const int64_t first_level_bytes = w.waits_for_memory ? 4 << 10 : 16 << 10;
-  const int64_t most_depth = HasFewChannels(p)
+  const int64_t most_depth = !w.staged && HasFewChannels(p)
                                  ? std::clamp<int64_t>(first_level_bytes / row_bytes, w.waits_for_memory ? 4 : 16, 256)
                                  : std::clamp(MostBlockBytes() / row_bytes, kLeastDepth, kMostDepth);
   const int64_t blocks = CeilDiv(rows, most_depth);
@@ -218,7 +215,7 @@ void PlanPointwise(const Problem& p, const Isa& isa, Plan* plan) {
   constexpr int64_t kTaskBytes = 128 << 10, kPartialBytes = 512 << 10, kFewSlices = 8;
   const int64_t most_slices = std::clamp(kPartialBytes / sum_bytes, kFewSlices, kMostTasks);
   const int64_t wanted =
-      std::clamp<int64_t>(std::min(rows * row_bytes / kTaskBytes, rows / kLeastSliceRows), 1, most_slices);
+      std::clamp<int64_t>(std::min(rows * row_bytes / kTaskBytes, Pixels(p) / kLeastSlicePixels), 1, most_slices);
   const int64_t slices =
       std::max(PowerOfTwoWithin(DepthSlices(wanted, blocks, sum_bytes)), ChainSlices(blocks, sum_bytes));
   const int64_t slice_rows = CeilDiv(rows, slices), block_rows = NearEqualShare(slice_rows, most_depth);

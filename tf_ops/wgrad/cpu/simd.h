@@ -39,6 +39,15 @@ inline Vector<T> Broadcast(T value) {
 // Asks for a line that the first-level cache has no room for until it is needed.
 inline void AskSecondLevelFor(const void* line) { __builtin_prefetch(line, 0, 2); }
 
+// Asks for kVectors vectors, soon to be written.
+template <int kVectors, typename T>
+inline void PrefetchToWrite(const T* to) {
+  constexpr int kElements = kVectors * kLanes<T>, kLineElements = 64 / sizeof(T);
+#pragma GCC unroll 3
+  for (int i = 0; i < kElements; i += kLineElements) __builtin_prefetch(to + i, 1);
+  if constexpr (kVectorBytes < 64) __builtin_prefetch(to + kElements - 1, 1);  // of those that begin within a line
+}
+
 }  // namespace
 }  // namespace wgrad::WGRAD_ISA
 

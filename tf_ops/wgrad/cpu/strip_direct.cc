@@ -230,8 +230,8 @@ class Task {
           const int64_t count = std::min(chunk_pixels, pixels - first);
           MultiplySlice(kernels_, indexed, {0, CeilDiv(count, PixelsPerRow(plan_.bf16_pairs))},
                         one_row ? x + index_[first] : x, PixelsPerRow(plan_.bf16_pairs) * p_.stride_width * step, rows,
-                        OutputPanels(strip, first, group), columns_, index_ + first, sums, sum_columns_,
-                        accumulate || first > 0, next_strip_, [&](auto...) {
+                        OutputPanels(strip, first, group), columns_, index_ + first,
+                        {sums, sum_columns_, accumulate || first > 0, true}, next_strip_, [&] {
                           next_input_.Some();
                           next_output_.Some();
                         });

@@ -88,7 +88,7 @@ class Winograd {
         if (chunk + 1 < end_chunk) next_chunk = NextChunk(tiles, ChunkTiles(chunk + 1), bundles);
         for (int64_t i = 0; i < bundles; ++i) {
           Multiply(u + i * sizes_.u, v + i * sizes_.v, tiles, WholeBundle(first_bundle + i), chunk != first_chunk,
-                   sums + i * sizes_.sums, &next_chunk, [](auto...) {});
+                   sums + i * sizes_.sums, &next_chunk, [] {});
         }
       }
       for (int64_t i = 0; i < bundles; ++i) {
@@ -122,7 +122,7 @@ class Winograd {
         int64_t offsets[kTaps * 2 * kSliceRows];
         Prefetch taps = Taps(block, tiles, offsets);
         Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, sums, nullptr,
-                 [&](auto...) { taps.Some(); });
+                 [&] { taps.Some(); });
         ToTaps(sums, block, chunk != 0, sums_, &squares_[task]);
       });
     }
@@ -260,7 +260,7 @@ class Winograd {
         do {  // at least once, for zeros where the chunk has no such tile
           run = {run.end, std::min(with_point.end, run.end + kMaxWinogradRun)};
           MultiplySlice(kernels_, kNotIndexed, run, a, a_stride, rows, PanelsOfB<T>::Packed(b, sizes_.pitch), columns,
-                        nullptr, sum, sizes_.sum_columns, add || run.begin > with_point.begin,
+                        nullptr, {sum, sizes_.sum_columns, add || run.begin > with_point.begin, true},
                         next_chunk == nullptr ? next_point : *next_chunk, before_tile);
         } while (run.end < with_point.end);
         a += kSliceRows * sizes_.pitch;
