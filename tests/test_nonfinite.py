@@ -13,6 +13,10 @@ from test_contract import attempt
 CONVOLUTIONS = {
     "3x3": Convolution(image=(28, 28), channels=64, filters=64, padding="SAME"),
     "small": Convolution(image=(5, 6), channels=3, filters=5, padding="SAME", strides=(2, 1)),
+    "strided": Convolution(
+        batch=3, image=(15, 16), channels=16, filters=32, kernel=(5, 5), padding="SAME", strides=(2, 2)
+    ),
+    "pointwise": Convolution(batch=3, image=(13, 15), channels=64, filters=48, kernel=(1, 1)),
     "dilated": Convolution(image=(16, 17), channels=64, filters=64, padding="SAME", dilations=(2, 2)),
     "depthwise": Convolution(image=(9, 9), channels=40, filters=40, groups=40, padding="SAME"),
 }

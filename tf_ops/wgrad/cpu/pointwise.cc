@@ -101,21 +101,26 @@ class Task {
                                rows / kernels_.lookahead_pixels);
     if (plan_.waits_for_memory) PrefetchToSecondLevel({dy + bytes * p_.out_channels, bytes * p_.out_channels});
     if (plan_.staged) {
-      StagePixels(input_, p_.in_channels, first, depth, x_);
-      StagePixels(out_backprop_, p_.out_channels, first, depth, dy_);
-      Multiply(x_, dy_, rows, accumulate, &next_block);
+      StagePixels(input_, p_.in_channels, rows_, first, depth, x_);
+      StagePixels(out_backprop_, p_.out_channels, {0, p_.out_channels}, first, depth, dy_);
+      Multiply(x_, rows_.size(), dy_, rows, accumulate, &next_block);
     } else {
-      Multiply(reinterpret_cast<const T*>(x), reinterpret_cast<const T*>(dy), rows, accumulate, &next_block);
+      Multiply(reinterpret_cast<const T*>(x) + rows_.begin, p_.in_channels, reinterpret_cast<const T*>(dy), rows,
+               accumulate, &next_block);
     }
   }
 
-  // Pairs are pixels of the first half with those of the second one.
-  void StagePixels(const char* from, int64_t channels, int64_t first, int64_t depth, T* to) const {
+  // A block of the channels, of which all are one run. Pairs are pixels of the first half with those of the second one.
+  void StagePixels(const char* from, int64_t channels, const Range& block, int64_t first, int64_t depth, T* to) const {
     const int64_t row_pixels = PixelsPerRow(plan_.bf16_pairs);
     const int64_t rows = CeilDiv(depth, row_pixels), whole = depth / row_pixels;
-    stage_.Copy(from, first * channels, (first + rows) * channels, whole * channels, to);
-    if (whole == rows) return;
-    stage_.Copy(from, (first + whole) * channels, -1, channels, to + whole * channels);
+    const int64_t run_rows = block.size() == channels ? std::max<int64_t>(1, whole) : 1;
+    for (int64_t row = 0; row < rows; row += run_rows) {
+      const bool paired = row < whole;
+      stage_.Copy(from, (first + row) * channels + block.begin,
+                  paired ? (first + rows + row) * channels + block.begin : -1,
+                  (paired ? run_rows : rows - row) * block.size(), to + row * block.size());
+    }
   }
 
   void LastPixel(int64_t pixel) {
@@ -123,16 +128,17 @@ class Task {
     const T* dy = reinterpret_cast<const T*>(out_backprop_) + pixel * p_.out_channels;
     std::fill(std::copy_n(dy, p_.out_channels, dy_), dy_ + plan_.padded_columns, T(0));
     SpreadOverTiles nothing({x, 0}, {x, 0}, Tiles(), 1);
-    Multiply(x, dy_, 1, true, &nothing);
+    Multiply(x + rows_.begin, p_.in_channels, dy_, 1, true, &nothing);
   }
 
-  void Multiply(const T* a, const T* b, int64_t depth, bool accumulate, SpreadOverTiles* next_block) {
+  // `a` are the channels of this task's rows of dW.
+  void Multiply(const T* a, int64_t a_stride, const T* b, int64_t depth, bool accumulate, SpreadOverTiles* next_block) {
     const Sums<T> sums = {sums_, plan_.padded_columns, accumulate, plan_.sums_in_cache};
     ForEachTile([&](int64_t row, int64_t rows, int64_t vector, int64_t vectors) {
       const int64_t column = vector * kernels_.lanes;
       Lookahead lookahead = next_block->OfNextTile();
-      kernels_.micro[kNotIndexed][vectors][rows](depth, a + row, p_.in_channels, b + column, p_.out_channels, nullptr,
-                                                 sums.From(row, column), &lookahead);
+      kernels_.micro[kNotIndexed][vectors][rows](depth, a + row - rows_.begin, a_stride, b + column, p_.out_channels,
+                                                 nullptr, sums.From(row, column), &lookahead);
     });
   }
 
