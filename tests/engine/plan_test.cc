@@ -216,11 +216,13 @@ void TestChoice() {
   CHECK_TRUE(in_place(Square(8, 28, 32, 96, 5, 1, 1, 2, 1)));
   CHECK_TRUE(in_place(Square(8, 28, 4, 24, 3, 1, 1, 1, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 3, 24, 3, 1, 1, 1, 1)));
-  CHECK_TRUE(!in_place(Square(8, 28, 32, 15, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(!in_place(Square(8, 28, 28, 15, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(in_place(Square(8, 28, 32, 15, 5, 1, 1, 2, 1)));  // the exchanged problem
   CHECK_TRUE(!in_place(Square(8, 5, 32, 96, 5, 1, 1, 2, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 512, 1024, 5, 1, 1, 2, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 32, 64, 1, 2, 1, 0, 1)));
   CHECK_TRUE(in_place(Square(8, 56, 96, 192, 2, 2, 1, 0, 1)));
+  CHECK_TRUE(!in_place(Square(8, 56, 64, 2, 3, 1, 1, 1, 1)));
   CHECK_TRUE(!in_place(Square(8, 224, 12, 768, 16, 16, 1, 0, 1)));
   Plan groups;
   CHECK_TRUE(MakePlan(Square(8, 14, 512, 512, 3, 1, 1, 1, 32), Algorithm::kAuto, Wide(), &groups).ok());

@@ -42,6 +42,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(3, 9, 64, 64, 1, 1, 1, 0, 1),      // pointwise, in place
       Square(3, 9, 37, 2, 1, 1, 1, 0, 1),       // pointwise, few filters
       Square(2, 11, 40, 3, 3, 1, 1, 1, 1),      // few filters, exchanged: strips of fused columns
+      Square(3, 11, 40, 7, 3, 1, 2, 2, 1),      // few filters, exchanged: where they lie
       Square(1, 14, 35, 2, 5, 1, 1, 0, 1),      // few filters, without padding
       Square(2, 13, 19, 2, 3, 1, 2, 2, 1),      // few filters, dilated
       Square(1, 12, 21, 1, 3, 1, 1, 4, 1),      // few filters, more padding than the filter reaches

@@ -31,18 +31,25 @@ Status Reserve(size_t bytes, Scratch* scratch, Block* block) {
   return Status(Code::kResourceExhausted, "cannot allocate " + std::to_string(bytes) + " bytes of scratch memory");
 }
 
+// As RunDirect, by whichever way of the direct algorithm is planned for this very problem.
+bool RunDirectAsPlanned(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
+                        void* filter_backprop, char* shared, char* workers, Executor* executor) {
+  if (plan.in_place) {
+    const auto run = IsPointwise(problem) ? RunPointwise : RunDirectInPlace;
+    run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+    return true;
+  }
+  const auto run = plan.strips ? RunStripDirect : RunDirect;
+  return run(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+}
+
 // As RunDirect. The exchanged problem's dW takes the end of the shared memory.
 bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                   void* filter_backprop, char* shared, char* workers, Executor* executor) {
   const int64_t element_size = ElementSize(problem.dtype);
   char* exchanged = workers - AlignedBytes(FilterElements(problem) * element_size);
-  bool accurate = true;
-  if (plan.in_place) {
-    RunPointwise(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
-  } else {
-    const auto run = plan.strips ? RunStripDirect : RunDirect;
-    accurate = run(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
-  }
+  const bool accurate =
+      RunDirectAsPlanned(Exchanged(problem), plan, out_backprop, input, exchanged, shared, workers, executor);
   const int64_t taps = Taps(problem);
   const int64_t tap_bytes = problem.in_channels * problem.out_channels * element_size;
   executor->Run(taps, [&](int64_t tap, int) {
@@ -113,16 +120,10 @@ Status RunPlan(const Problem& problem, const Plan& plan, const void* input, cons
         *accurate = RunBundled(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.exchanged) {
         *accurate = RunExchanged(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
-      } else if (plan.in_place && IsPointwise(problem)) {
-        RunPointwise(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
-      } else if (plan.in_place) {
-        RunDirectInPlace(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else if (plan.folded) {
         *accurate = RunDirect(Folded(problem), plan, input, out_backprop, filter_backprop, shared, workers, executor);
-      } else if (plan.strips) {
-        *accurate = RunStripDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       } else {
-        *accurate = RunDirect(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
+        *accurate = RunDirectAsPlanned(problem, plan, input, out_backprop, filter_backprop, shared, workers, executor);
       }
       break;
     case Algorithm::kWinograd:

@@ -359,14 +359,21 @@ const char* BundledDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   return nullptr;
 }
 
+const char* Direct(const Problem& p, const Isa& isa, bool, Plan* plan) {
+  plan->reason = "implicit GEMM over packed pixels, tap by tap";
+  PlanDirect(p, isa, MultipliesPairs(p, isa), plan);
+  return nullptr;
+}
+
 const char* ExchangedDirect(const Problem& p, const Isa& isa, bool forced, Plan* plan) {
   const char* const not_exchanged = WhyNotExchange(p, isa);
   if (not_exchanged != nullptr) return not_exchanged;
   const Problem exchanged = Exchanged(p);
-  if (PointwiseDirect(exchanged, isa, forced, plan) != nullptr &&
-      StripDirect(exchanged, isa, forced, plan) != nullptr) {
+  // Where they lie 242 random problems of 2 to 15 filters in float32 take 0.83 of the time, 220 of bfloat16 0.6.
+  constexpr Candidate kWays[] = {PointwiseDirect, DirectInPlace, StripDirect, Direct};
+  for (const Candidate way : kWays) {
     plan->strips = false;
-    PlanDirect(exchanged, isa, MultipliesPairs(exchanged, isa), plan);
+    if (way(exchanged, isa, forced, plan) == nullptr) break;
   }
   plan->exchanged = true;
   plan->reason = "few filters: dW transposed, so that the channels of X fill the vectors";
@@ -381,12 +388,6 @@ const char* FoldedDirect(const Problem& p, const Isa& isa, bool, Plan* plan) {
   plan->folded = true;
   plan->reason = "implicit GEMM over packed patches, row by row";
   PlanDirect(folded, isa, MultipliesPairs(folded, isa), plan);
-  return nullptr;
-}
-
-const char* Direct(const Problem& p, const Isa& isa, bool, Plan* plan) {
-  plan->reason = "implicit GEMM over packed pixels, tap by tap";
-  PlanDirect(p, isa, MultipliesPairs(p, isa), plan);
   return nullptr;
 }
 
