@@ -356,6 +356,7 @@ void PlanDirectInPlace(const Problem& problem, const Isa& isa, Plan* plan) {
   d.bf16_pairs = d.staged && HasPairs(problem.dtype, isa);
   const Problem p = d.bf16_pairs ? Paired(problem) : problem;
   const int64_t lanes = Lanes(p.dtype, isa), sum_size = SumSize(p.dtype);
+  // A single group in parts: 3 x 3 taps of 512 channels and filters in one slice are 144 tasks for many workers, not 9.
   const int64_t tile_columns = kMaxGroupVectors * lanes;
   const bool whole_tiles = p.groups == 1 && p.out_channels % tile_columns == 0;
   d.columns = d.shared_vectors ? lanes : whole_tiles ? tile_columns : p.out_channels / p.groups;
