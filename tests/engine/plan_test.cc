@@ -219,6 +219,8 @@ void TestChoice() {
   CHECK_TRUE(!in_place(Square(8, 28, 28, 15, 5, 1, 1, 2, 1)));
   CHECK_TRUE(in_place(Square(8, 28, 32, 15, 5, 1, 1, 2, 1)));  // the exchanged problem
   CHECK_TRUE(!in_place(Square(8, 5, 32, 96, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(in_place(Square(8, 5, 32, 32, 5, 1, 1, 2, 1)));
+  CHECK_TRUE(!in_place(Square(8, 5, 256, 32, 3, 1, 1, 1, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 512, 1024, 5, 1, 1, 2, 1)));
   CHECK_TRUE(!in_place(Square(8, 28, 32, 64, 1, 2, 1, 0, 1)));
   CHECK_TRUE(in_place(Square(8, 56, 96, 192, 2, 2, 1, 0, 1)));
