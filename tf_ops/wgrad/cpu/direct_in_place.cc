@@ -10,6 +10,7 @@
 
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/caches.h"
+#include "tf_ops/wgrad/cpu/padding.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/stage.h"
 #include "tf_ops/wgrad/cpu/strip.h"
@@ -347,6 +348,10 @@ const char* WhyNotDirectInPlace(const Problem& p, const Isa& isa) {
   if (isa.vector_bytes < kWideVectorBytes) return not_shared;
   if (p.out_channels / p.groups < Lanes(p.dtype, isa)) return "a group's filters do not fill a vector";
   return p.batch == 1 && HasPairs(p.dtype, isa) ? "a single image has no partner" : nullptr;
+}
+
+double PixelTapsInPlace(const Problem& p, const DirectInPlacePlan& plan) {
+  return static_cast<double>(plan.bf16_pairs ? Paired(p).batch : p.batch) * PixelTaps(p);
 }
 
 void PlanDirectInPlace(const Problem& problem, const Isa& isa, Plan* plan) {

@@ -12,6 +12,9 @@ const char* WhyNotDirectInPlace(const Problem& problem, const Isa& isa);
 // Fills plan->direct_in_place and the workspace sizes.
 void PlanDirectInPlace(const Problem& problem, const Isa& isa, Plan* plan);
 
+// As PixelTaps, of all images; pairs of images, which are multiplied at once, count as one.
+double PixelTapsInPlace(const Problem& problem, const DirectInPlacePlan& plan);
+
 // NHWC only. `shared` and `workers` (plan.worker_bytes for each worker) are 64-byte aligned.
 void RunDirectInPlace(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                       void* filter_backprop, char* shared, char* workers, Executor* executor);

@@ -12,6 +12,7 @@
 
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/direct.h"
+#include "tf_ops/wgrad/cpu/direct_in_place.h"
 #include "tf_ops/wgrad/cpu/padding.h"
 #include "tf_ops/wgrad/cpu/strip_direct.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
@@ -95,10 +96,9 @@ double InPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlacePlan& 
   const auto sums = static_cast<double>(p.filter_channels * vectors);
   const int64_t bytes = (InputElements(p) + OutputElements(p)) * ElementSize(p.dtype);
   const auto lines = static_cast<double>(CeilDiv(bytes, kCacheLine));
-  const double images = static_cast<double>(plan.bf16_pairs ? CeilDiv(p.batch, 2) : p.batch);
   const auto strips = static_cast<double>(plan.strips);
-  return images * PixelTaps(p) * (multiply * sums + kPixel * tiles) + strips * taps * (kTile * tiles + kSum * sums) +
-         kLine * lines + kStaged * plan.staged_vectors;
+  return PixelTapsInPlace(p, plan) * (multiply * sums + kPixel * tiles) +
+         strips * taps * (kTile * tiles + kSum * sums) + kLine * lines + kStaged * plan.staged_vectors;
 }
 
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {

@@ -73,8 +73,8 @@ const char* WhyNotStage(const Problem& p, const Isa& isa, const DirectInPlacePla
   constexpr double kLargePart = 0.3;
   if (SeenPart(p) < kLargePart) return kStrideLeavesOut;
   // Strips of one row, of filters that reach over many.
-  const double pixels = static_cast<double>(plan.bf16_pairs ? CeilDiv(p.batch, 2) : p.batch) * PixelTaps(p);
-  const double products = pixels * static_cast<double>(p.in_channels * CeilDiv(p.out_channels, Lanes(p.dtype, isa)));
+  const double products =
+      PixelTapsInPlace(p, plan) * static_cast<double>(p.in_channels * CeilDiv(p.out_channels, Lanes(p.dtype, isa)));
   return 2 * plan.staged_vectors > products ? "each strip would hold pixels that it hardly sees" : nullptr;
 }
 
@@ -106,8 +106,7 @@ const char* WhyNotPairImages(const Problem& p, const DirectInPlacePlan& plan) {
   constexpr const char* kReadsSums = "each strip would read and write more sums than its pixels pay for";
   if (sums < kManySums) return nullptr;
   if (sums >= kMostSums || WhyNotFold(p) == nullptr) return kReadsSums;
-  const double pixels = static_cast<double>(CeilDiv(p.batch, 2)) * PixelTaps(p);
-  return pixels < static_cast<double>(kFewPixels * plan.strips * Taps(p)) ? kReadsSums : nullptr;
+  return PixelTapsInPlace(p, plan) < static_cast<double>(kFewPixels * plan.strips * Taps(p)) ? kReadsSums : nullptr;
 }
 
 // Why a problem without groups is faster from copies, or null. Chosen by these rules, 2004 random problems of 1 to 256
