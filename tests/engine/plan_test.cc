@@ -107,7 +107,7 @@ void TestChoice() {
   CHECK_EQ(Chosen(Square(8, 14, 512, 512, 3, 1, 1, 1, 32)), "winograd");
   CHECK_EQ(Chosen(Square(8, 14, 512, 512, 3, 2, 1, 1, 32)), "direct");
   // Two channels and filters to a group, but not one.
-  CHECK_EQ(Chosen(Square(8, 56, 128, 128, 3, 1, 1, 1, 64)), "depthwise");
+  CHECK_EQ(Chosen(Square(8, 28, 64, 64, 3, 1, 1, 1, 32)), "depthwise");
   CHECK_EQ(Chosen(Square(8, 56, 64, 128, 3, 1, 1, 1, 64)), "depthwise");
   CHECK_EQ(Chosen(Square(1, 7, 512, 512, 3, 1, 1, 1, 32)), "direct");
   Problem empty = Square(8, 56, 64, 64, 3, 1, 1, 1, 1);
@@ -227,11 +227,14 @@ void TestChoice() {
   CHECK_TRUE(!in_place(Square(8, 56, 64, 2, 3, 1, 1, 1, 1)));
   CHECK_TRUE(!in_place(Square(8, 224, 12, 768, 16, 16, 1, 0, 1)));
   Plan groups;
-  CHECK_TRUE(MakePlan(Square(8, 14, 512, 512, 3, 1, 1, 1, 32), Algorithm::kAuto, Wide(), &groups).ok());
+  CHECK_TRUE(MakePlan(Square(8, 14, 512, 512, 3, 1, 1, 1, 32), Algorithm::kDirect, Wide(), &groups).ok());
   CHECK_TRUE(groups.in_place);
   CHECK_EQ(groups.direct_in_place.strip_rows, 14);
-  CHECK_TRUE(MakePlan(Square(8, 7, 1024, 1024, 3, 1, 1, 1, 32), Algorithm::kAuto, Wide(), &groups).ok());
-  CHECK_EQ(Name(groups.algorithm), "winograd");
+  for (const Problem& wide_groups :
+       {Square(8, 14, 512, 512, 3, 1, 1, 1, 32), Square(8, 7, 1024, 1024, 3, 1, 1, 1, 32)}) {
+    CHECK_TRUE(MakePlan(wide_groups, Algorithm::kAuto, Wide(), &groups).ok());
+    CHECK_EQ(Name(groups.algorithm), "winograd");
+  }
   Problem half = Square(8, 56, 6, 1, 1, 1, 1, 0, 1);
   half.dtype = DataType::kFloat16;
   CHECK_EQ(PlanOf(half).bundled_pixels, 0);

@@ -1,11 +1,9 @@
 // For groups the estimates were fitted to 499 measured problems, of 2 to 64 groups of 1 to 128 channels and 1 to 128
-// filters. What they choose takes 1 % longer in the mean than the fastest of the three algorithms; 12 problems lose
-// more than 20 %, the worst 74 %. Those of groups in place were added from 641 problems with AVX-512 and AVX2, of 2 to
-// 64 groups of 1 to 64 channels and filters: what is chosen with them takes 4 % longer than the faster one, where the
-// others alone would take 38 and 58 %. Of 1164 problems of the 16-bit types, with and without groups, what is chosen of
-// Winograd's algorithm and strips that are staged takes 0.9 % longer than the faster one. Without groups, what
-// Winograd's and the direct one's choose of 1030 problems with AVX-512, of 3 to 384 channels and 7 x 7 to 112 x 112
-// pixels, dilated and strided too, takes 0.7 % longer than the faster one.
+// filters. Those of groups in place were added from 641 problems with AVX-512 and AVX2, of 2 to 64 groups of 1 to 64
+// channels and filters: what is chosen with them takes 4 % longer than the faster one, where the others alone would
+// take 38 and 58 %. What Winograd's algorithm takes was fitted to 2968 problems of 3 x 3 filters in all types, strided
+// and dilated too. Of others, which were not fitted to, 827 of groups take 3.8 % longer with AVX-512 than by the faster
+// of it and what runs otherwise, 634 with AVX2 3.3 %; without groups 598 0.9 %, and 386 1.3 %.
 #include "tf_ops/wgrad/cpu/estimate.h"
 
 #include <algorithm>
@@ -34,13 +32,6 @@ bool GroupsWaitForMemory(const Problem& p) {
          (InputElements(p) + OutputElements(p)) * element_size > kCacheBytes;
 }
 
-// Cycles to transform a vector of a tile of X or of dY, for each product. Shared transforms do not stay in the
-// second-level cache.
-double TransformCycles(const Problem& p, const WinogradPlan& plan) {
-  if (p.groups > 1) return GroupsWaitForMemory(p) ? 12 : 8;
-  return plan.shared_transforms ? 20 : 7;
-}
-
 }  // namespace
 
 double DirectCycles(const Problem& p, const Isa& isa, bool in_place, bool exchanged) {
@@ -54,12 +45,14 @@ double DirectCycles(const Problem& p, const Isa& isa, bool in_place, bool exchan
 double GroupedDirectCycles(const Problem& p, const Isa& isa) {
   constexpr double kMultiply = 0.7, kPackInput = 0.6, kPackOutput = 7.5;
   constexpr double kFewVectors = 8;  // sums of fewer wait for one another
+  const bool pairs = MultipliesPairs(p, isa);
+  const double pairing = pairs ? 1.5 : 1;
   const int64_t lanes = Lanes(p.dtype, isa), filters = p.out_channels / p.groups;
   const double pixel_taps = PixelTaps(p);
   // A row of the filter at a time.
   const double run_columns = FusesColumns(p) ? static_cast<double>(p.filter_width) : 1;
   const double run_vectors = run_columns * static_cast<double>(p.filter_channels * CeilDiv(filters, lanes));
-  const double products = std::max(kFewVectors, run_vectors) / run_columns / (MultipliesPairs(p, isa) ? 2 : 1);
+  const double products = std::max(kFewVectors, run_vectors) / run_columns / (pairs ? 2 : 1);
   const double input_pixels = FusesColumns(p)
                                   ? static_cast<double>(p.filter_height) * static_cast<double>(p.in_height * p.in_width)
                                   : pixel_taps;
@@ -67,13 +60,13 @@ double GroupedDirectCycles(const Problem& p, const Isa& isa) {
   const double group = kMultiply * pixel_taps * products +
                        kPackInput * input_pixels * static_cast<double>(PackedVectors(p.filter_channels, lanes)) +
                        kPackOutput * output_pixels * static_cast<double>(PackedVectors(filters, lanes));
-  return static_cast<double>(p.batch * p.groups) * group;
+  return pairing * static_cast<double>(p.batch * p.groups) * group;
 }
 
 double ThinGroupsCycles(const Problem& p, const Isa& isa) {
   const bool waits = GroupsWaitForMemory(p);
   const double spread = waits ? 6.5 : 4.5, pack_output = waits ? 14 : 9.5;
-  constexpr double kGather = 9.5, kMultiply = 0.65;
+  constexpr double kGather = 16, kMultiply = 0.65;
   constexpr double kFarPixels = 0.035;  // for each channel that lies between two pixels
   const int64_t lanes = Lanes(p.dtype, isa), filters = p.out_channels / p.groups;
   // Whether the channels of X that a vector of dY meets lie further apart than a vector is wide.
@@ -104,6 +97,7 @@ double InPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlacePlan& 
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
   // A tile of sums takes as long to load and to store as 8 tiles of pixels to multiply.
   constexpr double kRate = 1.7, kRunCost = 8;
+  constexpr double kTransform = 7;                    // of a vector of a tile of X or of dY, for each product
   constexpr double kSumCycles = 5;                    // to turn a vector of sums into taps, for each product
   const double first_use = p.groups == 1 ? 70e3 : 0;  // of scratch memory, which no cache holds yet
   const int64_t lanes = Lanes(p.dtype, isa);
@@ -116,7 +110,7 @@ double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan
   const double chunk_tiles = products / static_cast<double>(plan.tiling.points() * plan.chunks);
   const double run = std::min(chunk_tiles, static_cast<double>(kMaxWinogradRun));
   const double rate = kRate / (1 + kRunCost / run);
-  const double tile = TransformCycles(p, plan) * static_cast<double>(row_vectors + column_vectors) + sums / rate;
+  const double tile = kTransform * static_cast<double>(row_vectors + column_vectors) + sums / rate;
   const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
   return first_use + plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * kSumCycles * sums);
 }

@@ -158,9 +158,8 @@ const char* TryDirectInPlace(const Problem& p, const Isa& isa, bool forced, Plan
   const bool few_channels = !d.shared_vectors && p.filter_channels < kFewChannels;
   if (few_channels && PacksRuns(p, isa)) return "a row of the filter and its channels are one run of a strip";
   if (p.groups == 1) return nullptr;
-  // Copies of the 16-bit types are widened or paired as well: 547 random problems of strides 1 and 2 take 2 % longer
-  // than by the faster way, 326 of strides 4 and 8 8 %.
-  const double widening = d.staged ? 1.4 : 1;
+  // Copies of half are widened as well.
+  const double widening = d.staged && !d.bf16_pairs ? 1.4 : 1;
   const double copied = widening * (forced ? GroupedDirectCycles(p, isa) : CopiedGroupsCycles(p, isa));
   const bool slower = copied < InPlaceCycles(p, isa, d);
   return slower ? "groups such as these are multiplied faster from copies" : nullptr;
