@@ -9,6 +9,7 @@
 #include "tests/engine/check.h"
 #include "tests/engine/problems.h"
 #include "tests/engine/wide.h"
+#include "tf_ops/wgrad/cpu/pointwise.h"
 
 namespace {
 
@@ -201,6 +202,15 @@ void TestChoice() {
   };
   CHECK_EQ(slices(Square(8, 28, 128, 512, 1, 1, 1, 0, 1)), 4);
   CHECK_EQ(slices(Square(8, 14, 96, 576, 1, 1, 1, 0, 1)), 1);
+  // And parts, of 512 KiB of sums each, that 2 and 4 threads share out evenly.
+  Plan parts;
+  parts.isa = &Wide();
+  PlanPointwise(Square(8, 14, 256, 1024, 1, 1, 1, 0, 1), Wide(), &parts);
+  CHECK_EQ(parts.pointwise.parts, 2);
+  PlanPointwise(Square(8, 14, 960, 320, 1, 1, 1, 0, 1), Wide(), &parts);
+  CHECK_EQ(parts.pointwise.parts, 4);
+  PlanPointwise(Square(8, 28, 512, 128, 1, 1, 1, 0, 1), Wide(), &parts);
+  CHECK_EQ(parts.pointwise.parts, 1);
   // Large tensors of few products are waited for.
   CHECK_TRUE(PlanOf(Square(8, 256, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);
   CHECK_TRUE(!PlanOf(Square(8, 56, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);

@@ -48,6 +48,7 @@ std::string Blocking(const PointwisePlan& w, int64_t bundled_pixels) {
       .Add("depth_block", w.depth_block)
       .Add("blocks_per_slice", w.blocks_per_slice)
       .Add("depth_slices", w.depth_slices)
+      .Add("parts", w.parts)
       .str();
 }
 

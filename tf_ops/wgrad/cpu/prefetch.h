@@ -74,6 +74,37 @@ class SpreadOverTiles {
   int64_t line_ = 0;  // the next one
 };
 
+// So many runs of `bytes` bytes, `stride` bytes apart.
+struct Runs {
+  const char* first;
+  int64_t bytes, stride, count;
+};
+
+// As many runs of two memories, each shared out among neighbouring tiles that ask `asks` times: there are at least as
+// many tiles as runs, and the last ones may find nothing left.
+class RunsOverTiles {
+ public:
+  RunsOverTiles(const Runs& a, const Runs& b, int64_t tiles, int64_t asks)
+      : runs_{a, b}, run_tiles_(std::max<int64_t>(1, tiles / a.count)), asks_(std::max<int64_t>(1, asks)) {}
+
+  Lookahead OfNextTile() {
+    const Lookahead lookahead = {{Of(runs_[0]), Of(runs_[1])}};
+    ++tile_;
+    return lookahead;
+  }
+
+ private:
+  Lookahead::Stream Of(const Runs& runs) const {
+    const int64_t run = tile_ / run_tiles_, bytes = CeilDiv(runs.bytes, run_tiles_);
+    if (run >= runs.count) return {runs.first, 0};
+    return {runs.first + run * runs.stride + tile_ % run_tiles_ * bytes, CeilDiv(bytes, asks_)};
+  }
+
+  const Runs runs_[2];
+  const int64_t run_tiles_, asks_;
+  int64_t tile_ = 0;  // the next one
+};
+
 // Runs of `bytes` bytes, `stride_bytes` apart, in `asks` even steps, or as many as that reaches in steps of a run.
 inline RunLookahead::Stream SpreadRunsEvenly(const char* first, int64_t stride_bytes, int64_t runs, int64_t bytes,
                                              int64_t asks) {
