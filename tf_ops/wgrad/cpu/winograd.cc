@@ -445,17 +445,24 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   // A worker can hold the 36 sums of up to 128 x 128 channels itself, or the 25 of 160 x 160.
   constexpr int64_t kSumBytes = 5 << 19, kPartialBytes = 8 << 20, kTransformBytes = 12 << 20;
   const int64_t tile_bytes = w.tiling.points() * (w.rows + w.columns) * sum_size;
+  // Two cache lines of a pixel at a time: one loses 4-8 %.
+  constexpr int64_t kRunBytes = 128;
+  w.bundles_per_task = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
+  // A chunk and its bundles are a task. So few leave workers idle: shared, one image of 28 x 28 pixels and 128 channels
+  // takes 0.6 of the time on two threads, and 0.9 on one. Workers wait for each other then, which only long tasks pay
+  // for: an only one of 14 or 16 MFLOP would lose 20 to 30 %, of 32 MFLOP 6 %.
+  constexpr int64_t kFewTasks = 4;
+  constexpr double kLongTask = 150e6, kLongOnlyTask = 50e6;  // FLOP
+  const int64_t tasks = CeilDiv(w.bundles, w.bundles_per_task) * CeilDiv(w.tiles, kMaxWinogradRun);
+  const bool few_long_tasks =
+      tasks <= kFewTasks && DirectFlops(p) > static_cast<double>(tasks) * (tasks == 1 ? kLongOnlyTask : kLongTask);
   w.shared_transforms = w.tiling.sums() * w.rows * w.columns * sum_size > kSumBytes ||
-                        (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes;
-  w.bundles_per_task = 1;
+                        (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes || few_long_tasks;
   constexpr int64_t kMaxTasks = 16;
   int64_t max_chunk = kMaxWinogradRun;
   if (w.shared_transforms) {
+    w.bundles_per_task = 1;
     max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxWinogradRun);
-  } else {
-    // Two cache lines of a pixel at a time: one loses 4-8 %.
-    constexpr int64_t kRunBytes = 128;
-    w.bundles_per_task = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
   }
   int64_t chunks = CeilDiv(w.tiles, max_chunk);
   // Each of few chunks is a task. Eight instead of seven gain 5 % on two threads, and lose 1 % on one.
@@ -463,9 +470,13 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.chunk_tiles = CeilDiv(w.tiles, chunks);
   w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
   if (w.shared_transforms) {
-    // 36 sums of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels.
+    // 36 sums of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels. With AVX-512
+    // twice as many gain 1 %, where they leave enough tasks.
     w.row_block = 2 * kSliceRows;
-    w.column_block = 2 * kMaxVectors * lanes;
+    w.column_block = kMaxVectors * lanes;
+    if (w.bundles * CeilDiv(w.rows, w.row_block) * CeilDiv(w.columns, 2 * w.column_block) >= kMaxTasks) {
+      w.column_block *= 2;
+    }
     w.bundle_tasks = 1;
     w.partial_sums = 1;
     w.chunks_per_task = w.chunks;
