@@ -211,6 +211,8 @@ void TestChoice() {
   CHECK_EQ(parts.pointwise.parts, 4);
   PlanPointwise(Square(8, 28, 512, 128, 1, 1, 1, 0, 1), Wide(), &parts);
   CHECK_EQ(parts.pointwise.parts, 1);
+  PlanPointwise(Square(4, 14, 2100, 3995, 1, 1, 1, 0, 1), Wide(), &parts);
+  CHECK_EQ(parts.tasks, 128);
   // Large tensors of few products are waited for.
   CHECK_TRUE(PlanOf(Square(8, 256, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);
   CHECK_TRUE(!PlanOf(Square(8, 56, 64, 1, 1, 1, 1, 0, 1)).pointwise.waits_for_memory);

@@ -63,6 +63,7 @@ inline std::vector<wgrad::Problem> EdgeProblems() {
       Square(1, 9, 6, 5, 1, 1, 1, 0, 1),        // pointwise, the same with vectors of 64 bytes
       Square(3, 27, 49, 80, 1, 1, 1, 0, 1),     // pointwise, in place in wide vectors, several slices of blocks
       Square(1, 46, 280, 272, 1, 1, 1, 0, 1),   // pointwise, in place, slices that share out the rows of dW
+      Square(1, 23, 8, 174, 1, 1, 1, 0, 1),     // pointwise, in place, the last pixel in a block of its own
       Square(1, 23, 200, 700, 1, 1, 1, 0, 1),   // pointwise, in place in parts of the columns of dW
       Square(1, 23, 700, 200, 1, 1, 1, 0, 1),   // pointwise, in place in parts of the rows of dW
       Square(2, 9, 48, 96, 1, 2, 1, 0, 1),      // strided pointwise

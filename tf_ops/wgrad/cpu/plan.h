@@ -120,8 +120,7 @@ struct PointwisePlan {
   int64_t depth_block;       // pixels
   int64_t blocks_per_slice;  // depth blocks of one partial sum
   int64_t depth_slices;
-  int64_t
-      parts;  // of dW, along its wider side, whose sums a cache holds; more where there are more workers than slices
+  int64_t parts;  // of dW, along its wider side, each with the sums that a cache holds; many workers cut it further
 };
 
 struct Plan {

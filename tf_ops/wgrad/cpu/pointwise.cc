@@ -297,7 +297,7 @@ void PlanPointwise(const Problem& p, const Isa& isa, Plan* plan) {
   w.blocks_per_slice = CeilDiv(slice_rows, block_rows);
   w.depth_slices = CeilDiv(rows, w.blocks_per_slice * block_rows);
   const int64_t most_parts = CeilDiv(std::max(p.in_channels, w.padded_columns), kLeastPart);
-  plan->tasks = w.depth_slices * std::clamp(kMostTasks / w.depth_slices, w.parts, most_parts);
+  plan->tasks = w.depth_slices * std::max(w.parts, std::min(kMostTasks / w.depth_slices, most_parts));
   w.in_place = !w.staged && w.depth_slices == 1 && w.padded_columns == p.out_channels;
   plan->shared_bytes = w.in_place ? 0 : AlignedBytes(w.depth_slices * sum_bytes);
   plan->worker_bytes = WorkerBytesOf(p, w).total();

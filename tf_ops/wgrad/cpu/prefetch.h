@@ -80,12 +80,12 @@ struct Runs {
   int64_t bytes, stride, count;
 };
 
-// As many runs of two memories, each shared out among neighbouring tiles that ask `asks` times: there are at least as
-// many tiles as runs, and the last ones may find nothing left.
+// Two of them, of as many runs each, or none. Neighbouring tiles, which ask `asks` times, share a run: there are at
+// least as many tiles as runs, and the last ones may find nothing left.
 class RunsOverTiles {
  public:
   RunsOverTiles(const Runs& a, const Runs& b, int64_t tiles, int64_t asks)
-      : runs_{a, b}, run_tiles_(std::max<int64_t>(1, tiles / a.count)), asks_(std::max<int64_t>(1, asks)) {}
+      : runs_{a, b}, run_tiles_(tiles / std::max<int64_t>(1, a.count)), asks_(std::max<int64_t>(1, asks)) {}
 
   Lookahead OfNextTile() {
     const Lookahead lookahead = {{Of(runs_[0]), Of(runs_[1])}};
