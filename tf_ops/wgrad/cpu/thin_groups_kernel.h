@@ -45,7 +45,7 @@ void SpreadChannels(const void* source, int64_t readable, int64_t pixels, int64_
   const Source* base = static_cast<const Source*>(source);
   const bool within_vector = lanes[kLanes<T> - 1] < kLanes<T>;
   for (int64_t p = 0; p < pixels; ++p, base += pixel_step, readable -= pixel_step) {
-    __builtin_prefetch(base + kPixelsAhead * pixel_step);
+    AskSecondLevelFor(base + kPixelsAhead * pixel_step);
     for (int64_t c = 0; c < filter_channels; ++c, to += kLanes<T>) {
       if (within_vector && c + kLanes<T> <= readable) {
         Store(__builtin_shuffle(LoadWidened(base + c), Load(lanes)), to);

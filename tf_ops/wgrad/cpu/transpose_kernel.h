@@ -53,8 +53,9 @@ void Transpose(const void* from_elements, int64_t from_stride, int64_t rows, int
       Vector<Bits> square[kSide];
       for (int i = 0; i < kSide; ++i) {
         const Bits* element = from + (row + i) * from_stride + column;
-        // Two squares ahead in every row: too many streams for the hardware's prefetchers.
-        __builtin_prefetch(element + 2 * kSide);
+        // Two squares ahead in every row: too many streams for the hardware's prefetchers. The first-level cache, whose
+        // sets the rows share, would cost 2_1x1b 8 %.
+        AskSecondLevelFor(element + 2 * kSide);
         square[i] = Load(element);
       }
       TransposeSquare<Bits>(square);
