@@ -45,8 +45,8 @@ double DirectCycles(const Problem& p, const Isa& isa, bool in_place, bool exchan
 double GroupedDirectCycles(const Problem& p, const Isa& isa) {
   constexpr double kMultiply = 0.7, kPackInput = 0.6, kPackOutput = 7.5;
   constexpr double kFewVectors = 8;  // sums of fewer wait for one another
+  constexpr double kPairing = 1.5;   // times as long, where pixels are packed in pairs
   const bool pairs = MultipliesPairs(p, isa);
-  const double pairing = pairs ? 1.5 : 1;
   const int64_t lanes = Lanes(p.dtype, isa), filters = p.out_channels / p.groups;
   const double pixel_taps = PixelTaps(p);
   // A row of the filter at a time.
@@ -60,7 +60,7 @@ double GroupedDirectCycles(const Problem& p, const Isa& isa) {
   const double group = kMultiply * pixel_taps * products +
                        kPackInput * input_pixels * static_cast<double>(PackedVectors(p.filter_channels, lanes)) +
                        kPackOutput * output_pixels * static_cast<double>(PackedVectors(filters, lanes));
-  return pairing * static_cast<double>(p.batch * p.groups) * group;
+  return (pairs ? kPairing : 1) * static_cast<double>(p.batch * p.groups) * group;
 }
 
 double ThinGroupsCycles(const Problem& p, const Isa& isa) {

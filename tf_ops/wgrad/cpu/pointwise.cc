@@ -24,9 +24,9 @@ constexpr int64_t kLeastPart = 32, kMostTasks = 32;
 // A block's pixels, or pairs of them: fewer load and store dW too often, more gain nothing.
 constexpr int64_t kLeastDepth = 72, kMostDepth = 136;
 
-// A slice's: its sums are written, and read again to be added, while blocks of dW's rows share nothing but dY. Two
-// slices of 784 pixels lose 2 % against one with 576 channels and 96 filters, 4 % with 256 and 1024, and two threads 19
-// % with 512 and 128.
+// A slice's: its sums are written, and read again to be added, while parts of dW read nothing twice but the narrower of
+// X and dY. Two slices of 784 pixels lose 2 % against one with 576 channels and 96 filters, 4 % with 256 and 1024, and
+// two threads 19 % with 512 and 128.
 constexpr int64_t kLeastSlicePixels = 1024;
 
 int64_t Pixels(const Problem& p) { return p.batch * p.out_height * p.out_width; }

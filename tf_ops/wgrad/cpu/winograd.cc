@@ -447,21 +447,21 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   const int64_t tile_bytes = w.tiling.points() * (w.rows + w.columns) * sum_size;
   // Two cache lines of a pixel at a time: one loses 4-8 %.
   constexpr int64_t kRunBytes = 128;
-  w.bundles_per_task = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
+  const int64_t run_bundles = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
   // A chunk and its bundles are a task. So few leave workers idle: shared, one image of 28 x 28 pixels and 128 channels
   // takes 0.6 of the time on two threads, and 0.9 on one. Workers wait for each other then, which only long tasks pay
   // for: an only one of 14 or 16 MFLOP would lose 20 to 30 %, of 32 MFLOP 6 %.
   constexpr int64_t kFewTasks = 4;
   constexpr double kLongTask = 150e6, kLongOnlyTask = 50e6;  // FLOP
-  const int64_t tasks = CeilDiv(w.bundles, w.bundles_per_task) * CeilDiv(w.tiles, kMaxWinogradRun);
+  const int64_t tasks = CeilDiv(w.bundles, run_bundles) * CeilDiv(w.tiles, kMaxWinogradRun);
   const bool few_long_tasks =
       tasks <= kFewTasks && DirectFlops(p) > static_cast<double>(tasks) * (tasks == 1 ? kLongOnlyTask : kLongTask);
   w.shared_transforms = w.tiling.sums() * w.rows * w.columns * sum_size > kSumBytes ||
                         (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes || few_long_tasks;
+  w.bundles_per_task = w.shared_transforms ? 1 : run_bundles;
   constexpr int64_t kMaxTasks = 16;
   int64_t max_chunk = kMaxWinogradRun;
   if (w.shared_transforms) {
-    w.bundles_per_task = 1;
     max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxWinogradRun);
   }
   int64_t chunks = CeilDiv(w.tiles, max_chunk);
