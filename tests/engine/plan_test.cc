@@ -463,6 +463,21 @@ void TestFewPixelsOfFewChannels() {
   CHECK_TRUE(in_strips(Square(64, 8, 3, 64, 7, 1, 1, 3, 1)));
 }
 
+// Transforms are shared where tasks would be few and long, or their sums many for their tiles, and lines are streamed.
+void TestSharedTransforms() {
+  const auto shared = [](const Problem& problem, const Isa& isa = Wide()) {
+    Plan plan;
+    return MakePlan(problem, Algorithm::kWinograd, isa, &plan).ok() && plan.winograd.shared_transforms;
+  };
+  CHECK_TRUE(shared(Square(8, 28, 128, 128, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!shared(Square(8, 28, 128, 128, 3, 1, 1, 1, 1), Portable()));
+  CHECK_TRUE(!shared(Square(8, 28, 64, 64, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!shared(Square(8, 56, 128, 128, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!shared(Square(8, 56, 128, 128, 3, 2, 1, 1, 1)));
+  CHECK_TRUE(shared(Square(1, 28, 128, 128, 3, 1, 1, 1, 1)));
+  CHECK_TRUE(!shared(Square(1, 28, 32, 32, 3, 1, 1, 1, 1)));
+}
+
 // The chains of sums stay short enough for the error bound, also where tasks need no partial sums.
 void TestChains() {
   for (const Problem& problem : {Square(32, 112, 256, 1024, 1, 1, 1, 0, 1), Square(256, 28, 512, 512, 3, 2, 1, 1, 1),
@@ -584,6 +599,7 @@ int main() {
   TestWorkspace();
   TestFewPixelsOfFewChannels();
   TestUnevenGroups();
+  TestSharedTransforms();
   TestChains();
   TestHuge();
   return Failures();

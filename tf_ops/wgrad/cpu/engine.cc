@@ -54,7 +54,7 @@ bool RunExchanged(const Problem& problem, const Plan& plan, const void* input, c
   const int64_t tap_bytes = problem.in_channels * problem.out_channels * element_size;
   executor->Run(taps, [&](int64_t tap, int) {
     TransposeOf(*plan.isa, element_size)(exchanged + (taps - 1 - tap) * tap_bytes, problem.in_channels,
-                                         problem.out_channels, problem.in_channels,
+                                         problem.out_channels, problem.in_channels, /*streaming=*/false,
                                          static_cast<char*>(filter_backprop) + tap * tap_bytes, problem.out_channels);
   });
   return accurate;

@@ -101,11 +101,10 @@ struct PointPanels {
 };
 
 // Transforms `channels` channels of one tile, given as a pointer to each pixel's channels in row order, and writes row
-// `tile` of its points' panels. Asks for next_pixels, which come next, and with write_ahead for what the tile after the
-// next one overwrites.
+// `tile` of its points' panels, which other workers read if they are `shared`. Asks for next_pixels, which come next.
 template <typename T>
 using TransformPixels = void (*)(const void* const* pixels, const void* const* next_pixels, int64_t first_channel,
-                                 int64_t channels, const PointPanels& panels, int64_t tile, bool write_ahead, T* to);
+                                 int64_t channels, const PointPanels& panels, int64_t tile, bool shared, T* to);
 
 // What Winograd's transform to taps read, and what it made of that, each as the sum of the squares.
 template <typename T>
@@ -113,10 +112,13 @@ struct Squares {
   T sums, taps;
 };
 
+// What becomes of what is in memory: it is overwritten, past the caches where whole lines are, or added to.
+enum class Write { kOver, kStreaming, kAdd };
+
 // Turns the sums of the products, planes of `count` elements, into the 3 x 3 taps of dW: tap i goes to
 // to + i * tap_stride.
 template <typename T>
-using TransformToTaps = Squares<T> (*)(const T* sums, int64_t plane, int64_t count, bool accumulate, int64_t tap_stride,
+using TransformToTaps = Squares<T> (*)(const T* sums, int64_t plane, int64_t count, Write write, int64_t tap_stride,
                                        T* to);
 
 // By whether a tile's height is kLargeSide, by whether its width is, and by the DataType of the source. Products become
@@ -242,9 +244,10 @@ struct Kernels {
   GridKernel<T> several_groups[4][kMaxSharedRows + 1];          // by the DataType of the source first
 };
 
-// to[column * to_stride + row] = from[row * from_stride + column]; strides in elements.
-using TransposeMatrix = void (*)(const void* from, int64_t from_stride, int64_t rows, int64_t columns, void* to,
-                                 int64_t to_stride);
+// to[column * to_stride + row] = from[row * from_stride + column]; strides in elements. With `streaming` whole lines go
+// past the caches.
+using TransposeMatrix = void (*)(const void* from, int64_t from_stride, int64_t rows, int64_t columns, bool streaming,
+                                 void* to, int64_t to_stride);
 
 struct Isa {
   const char* name;

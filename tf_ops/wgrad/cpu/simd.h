@@ -5,6 +5,10 @@
 
 #include <cstdint>
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 namespace wgrad::WGRAD_ISA {
 namespace {
 
@@ -27,6 +31,30 @@ inline Vector<T> Load(const T* from) {
 template <typename V, typename T>
 inline void Store(V value, T* to) {
   *reinterpret_cast<UnalignedVector<T, sizeof(V)>*>(to) = value;
+}
+
+// Past the caches, for what another core reads next: otherwise each line is fetched first, and then has to come out of
+// this core's cache, which takes longer than from memory. `to` is aligned to the vector, and the other vectors of its
+// line follow soon. Needs FenceStreams() before the other core reads.
+template <typename V, typename T>
+inline void StoreStreaming(V value, T* to) {
+  static_assert(sizeof(V) == kVectorBytes);
+#if defined(__AVX512F__) && WGRAD_VECTOR_BYTES == 64
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<__m512i>(value));
+#elif defined(__AVX__) && WGRAD_VECTOR_BYTES == 32
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(value));
+#elif defined(__SSE2__) && WGRAD_VECTOR_BYTES == 16
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), reinterpret_cast<__m128i>(value));
+#else
+  Store(value, to);
+#endif
+}
+
+// Whether so many elements are whole cache lines.
+template <typename T>
+inline bool AreLines(const T* first, int64_t elements) {
+  constexpr int64_t kLine = 64;
+  return reinterpret_cast<uintptr_t>(first) % kLine == 0 && elements * static_cast<int64_t>(sizeof(T)) % kLine == 0;
 }
 
 // Subtracting zero is exact, so the compiler drops it and a bare broadcast load remains; adding zero would turn -0

@@ -1,9 +1,10 @@
 #ifndef TF_OPS_WGRAD_CPU_TRANSPOSE_KERNEL_H_
 #define TF_OPS_WGRAD_CPU_TRANSPOSE_KERNEL_H_
 
-#include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
+#include "tf_ops/wgrad/cpu/kernels.h"
 #include "tf_ops/wgrad/cpu/simd.h"
 
 namespace wgrad::WGRAD_ISA {
@@ -40,27 +41,46 @@ inline void TransposeSquare(Vector<Bits>* rows) {
   }
 }
 
-// to[column * to_stride + row] = from[row * from_stride + column]; strides in elements.
+// kSquares squares below each other, whose transposes are written side by side: the whole lines of streaming stores.
+template <typename Bits, int kSquares>
+inline void TransposeSquares(const Bits* from, int64_t from_stride, bool streaming, Bits* to, int64_t to_stride) {
+  constexpr int kSide = kLanes<Bits>, kLine = kCacheLine / sizeof(Bits);
+  Vector<Bits> squares[kSquares][kSide];
+  for (int s = 0; s < kSquares; ++s) {
+    for (int i = 0; i < kSide; ++i) {
+      const Bits* run = from + (s * kSide + i) * from_stride;
+      // Two lines ahead in every row: too many streams for the hardware's prefetchers. The first-level cache, whose
+      // sets the rows share, would cost 2_1x1b 8 %.
+      AskSecondLevelFor(run + 2 * kLine);
+      squares[s][i] = Load(run);
+    }
+    TransposeSquare<Bits>(squares[s]);
+  }
+  for (int i = 0; i < kSide; ++i) {
+    for (int s = 0; s < kSquares; ++s) {
+      Bits* run = to + i * to_stride + s * kSide;
+      streaming ? StoreStreaming(squares[s][i], run) : Store(squares[s][i], run);
+    }
+  }
+}
+
 template <typename Bits>
-void Transpose(const void* from_elements, int64_t from_stride, int64_t rows, int64_t columns, void* to_elements,
-               int64_t to_stride) {
-  constexpr int kSide = kLanes<Bits>;
+void Transpose(const void* from_elements, int64_t from_stride, int64_t rows, int64_t columns, bool streaming,
+               void* to_elements, int64_t to_stride) {
+  constexpr int kSide = kLanes<Bits>, kSquaresPerLine = kCacheLine / kVectorBytes;
   const Bits* from = static_cast<const Bits*>(from_elements);
   Bits* to = static_cast<Bits*>(to_elements);
+  streaming = streaming && AreLines(to, to_stride);
   const int64_t square_rows = rows - rows % kSide, square_columns = columns - columns % kSide;
   for (int64_t column = 0; column < square_columns; column += kSide) {
-    for (int64_t row = 0; row < square_rows; row += kSide) {
-      Vector<Bits> square[kSide];
-      for (int i = 0; i < kSide; ++i) {
-        const Bits* element = from + (row + i) * from_stride + column;
-        // Two squares ahead in every row: too many streams for the hardware's prefetchers. The first-level cache, whose
-        // sets the rows share, would cost 2_1x1b 8 %.
-        AskSecondLevelFor(element + 2 * kSide);
-        square[i] = Load(element);
-      }
-      TransposeSquare<Bits>(square);
-      for (int i = 0; i < kSide; ++i) Store(square[i], to + (column + i) * to_stride + row);
-    }
+    int64_t row = 0;
+    const auto transpose = [&](auto squares) {
+      TransposeSquares<Bits, squares>(from + row * from_stride + column, from_stride, streaming,
+                                      to + column * to_stride + row, to_stride);
+      row += squares * kSide;
+    };
+    while (row + kSquaresPerLine * kSide <= rows) transpose(std::integral_constant<int, kSquaresPerLine>());
+    while (row < square_rows) transpose(std::integral_constant<int, 1>());
   }
   for (int64_t column = 0; column < columns; ++column) {
     for (int64_t row = column < square_columns ? square_rows : 0; row < rows; ++row) {

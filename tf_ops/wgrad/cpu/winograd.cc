@@ -14,6 +14,7 @@
 #include "tf_ops/wgrad/cpu/blocking.h"
 #include "tf_ops/wgrad/cpu/caches.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
+#include "tf_ops/wgrad/cpu/streaming.h"
 
 namespace wgrad {
 namespace {
@@ -56,7 +57,8 @@ class Winograd {
            const void* zeros)
       : p_(problem),
         plan_(plan.winograd),
-        kernels_(KernelsOf<T>(*plan.isa)),
+        isa_(*plan.isa),
+        kernels_(KernelsOf<T>(isa_)),
         transforms_(kernels_.winograd[problem.stride_height - 1]),
         sizes_(SizesOf(plan.winograd, kernels_.lanes)),
         input_(static_cast<const char*>(input)),
@@ -92,9 +94,10 @@ class Winograd {
         }
       }
       for (int64_t i = 0; i < bundles; ++i) {
-        ToTaps(sums + i * sizes_.sums, WholeBundle(first_bundle + i), false, sums_ + partial_sum * FilterElements(p_),
-               &squares_[task]);
+        ToTaps(sums + i * sizes_.sums, WholeBundle(first_bundle + i), WriteOnce(),
+               sums_ + partial_sum * FilterElements(p_), &squares_[task]);
       }
+      FenceStreams();
     });
   }
 
@@ -107,9 +110,11 @@ class Winograd {
     for (int64_t chunk = 0; chunk < plan_.chunks; ++chunk) {
       const Range tiles = ChunkTiles(chunk);
       const int64_t count = tiles.size();
+      const Write write = plan_.chunks == 1 ? WriteOnce() : chunk == 0 ? Write::kOver : Write::kAdd;
       executor->Run(CeilDiv(count, kTilesPerTask), [&](int64_t task, int) {
         const int64_t slot = task * kTilesPerTask;
         TransformTiles(tiles.begin + slot, std::min(kTilesPerTask, count - slot), slot, 0, plan_.bundles, u, v);
+        FenceStreams();
       });
       executor->Run(plan_.bundles * column_blocks * row_blocks, [&](int64_t task, int worker) {
         T* sums = reinterpret_cast<T*>(workers + worker * worker_bytes);
@@ -121,9 +126,11 @@ class Winograd {
         // A block's taps lie far apart in dW.
         int64_t offsets[kTaps * 2 * kSliceRows];
         Prefetch taps = Taps(block, tiles, offsets);
-        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, sums, nullptr,
-                 [&] { taps.Some(); });
-        ToTaps(sums, block, chunk != 0, sums_, &squares_[task]);
+        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, sums, nullptr, [&] {
+          if (write != Write::kStreaming) taps.Some();
+        });
+        ToTaps(sums, block, write, sums_, &squares_[task]);
+        FenceStreams();
       });
     }
   }
@@ -178,8 +185,7 @@ class Winograd {
     const int64_t plane_columns = tiling.width.points(tiling.stride);
     const PointPanels u_panels = {kSliceRows, sizes_.pitch, sizes_.u_plane, plane_columns * sizes_.u_plane};
     const PointPanels v_panels = {PanelWidth(), sizes_.pitch, sizes_.v_plane, plane_columns * sizes_.v_plane};
-    // Shared transforms do not fit into the second-level cache: 4_3x3 gains 8 %, where narrow groups lose up to 10 %.
-    const bool write_ahead = plan_.shared_transforms;
+    const bool shared = plan_.shared_transforms;
     TilePixels buffers[2];
     TilePixels* pixels = &buffers[0];
     TilePixels* next = &buffers[1];
@@ -194,13 +200,13 @@ class Winograd {
                                   (kind.wide ? 0 : tiling.width.large_points(tiling.stride));
       for (int64_t j = 0; j < bundles; ++j) {
         transforms_.input[kind.tall][kind.wide][dtype](pixels->input, next->input, (first_bundle + j) * plan_.rows,
-                                                       plan_.rows, u_panels, slot + i, write_ahead,
+                                                       plan_.rows, u_panels, slot + i, shared,
                                                        u + j * sizes_.u + first_point * sizes_.u_plane);
       }
       for (int64_t j = 0; j < bundles; ++j) {
         transforms_.out_backprop[kind.tall][kind.wide][dtype](
             pixels->out_backprop, next->out_backprop, (first_bundle + j) * plan_.columns, plan_.columns, v_panels,
-            slot + i, write_ahead, v + j * sizes_.v + first_point * sizes_.v_plane);
+            slot + i, shared, v + j * sizes_.v + first_point * sizes_.v_plane);
       }
       std::swap(pixels, next);
       kind = next_kind;
@@ -322,6 +328,10 @@ class Winograd {
     return SpreadEvenly({next_a, rows * row_bytes}, {next_b, columns * row_bytes}, asks);
   }
 
+  // Taps that nothing is added to. 5_3x3 gains 2 % on one thread and 4 on two, 4 groups of 64 channels on 28 x 28
+  // pixels 4; in parts of a line they would lose up to 12 %.
+  Write WriteOnce() const { return StreamsLines(isa_) ? Write::kStreaming : Write::kOver; }
+
   // The lines of dW that ToTaps writes, to be asked for while `block` is multiplied.
   Prefetch Taps(const Block& block, const Range& tiles, int64_t* offsets) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
@@ -338,14 +348,14 @@ class Winograd {
                     runs * Tiles(kernels_, rows, columns));
   }
 
-  void ToTaps(const T* sums, const Block& block, bool accumulate, T* taps, Squares<double>* squares) const {
+  void ToTaps(const T* sums, const Block& block, Write write, T* taps, Squares<double>* squares) const {
     const auto to_taps = transforms_.filter[plan_.tiling.height.large > 0][plan_.tiling.width.large > 0];
     Squares<double> of_block = {};
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
       const Range columns = ColumnsOf(block, row);
       const int64_t first = (row - block.first_row) * sizes_.sum_columns + columns.begin - block.first_column;
       const Squares<T> of_row =
-          to_taps(sums + first, sizes_.sum_plane, columns.size(), accumulate, TapStride(), taps + TapRow(block, row));
+          to_taps(sums + first, sizes_.sum_plane, columns.size(), write, TapStride(), taps + TapRow(block, row));
       of_block.sums += of_row.sums;
       of_block.taps += of_row.taps;
     }
@@ -371,6 +381,7 @@ class Winograd {
 
   const Problem& p_;
   const WinogradPlan& plan_;
+  const Isa& isa_;
   const Kernels<T>& kernels_;
   const WinogradKernels<T>& transforms_;
   const Sizes sizes_;
@@ -422,6 +433,82 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
   return winograd.accurate();
 }
 
+// A worker's scratch memory for the sums, and what all have for partial sums and for shared transforms.
+constexpr int64_t kSumBytes = 5 << 19, kPartialBytes = 8 << 20, kTransformBytes = 15 << 20;
+constexpr int64_t kMaxTasks = 16;
+
+// Of one bundle.
+int64_t TileBytes(const Problem& p, const WinogradPlan& w) {
+  return w.tiling.points() * (w.rows + w.columns) * SumSize(p.dtype);
+}
+
+void CutIntoChunks(int64_t chunks, WinogradPlan* w) {
+  w->chunk_tiles = CeilDiv(w->tiles, chunks);
+  w->chunks = CeilDiv(w->tiles, w->chunk_tiles);
+}
+
+// A task has its own chunks, and its own sums of all of its bundles' dW.
+void PlanChunksPerTask(const Problem& p, WinogradPlan* w) {
+  // Two cache lines of a pixel at a time: one loses 4-8 %.
+  constexpr int64_t kRunBytes = 128;
+  w->bundles_per_task =
+      std::clamp<int64_t>(kRunBytes / (std::max(w->rows, w->columns) * SumSize(p.dtype)), 1, w->bundles);
+  int64_t chunks = CeilDiv(w->tiles, kMaxWinogradRun);
+  // Each of few chunks is a task. Eight instead of seven gain 5 % on two threads, and lose 1 % on one.
+  if (chunks > 1 && chunks < kMaxTasks) chunks = RoundUp(chunks, 2);
+  CutIntoChunks(chunks, w);
+  w->row_block = w->rows;
+  w->column_block = w->columns;
+  w->bundle_tasks = CeilDiv(w->bundles, w->bundles_per_task);
+  const int64_t sum_bytes = FilterElements(p) * SumSize(p.dtype);
+  const int64_t task_sums = std::min(CeilDiv(kMaxTasks, w->bundle_tasks), PartialSumsWithin(kPartialBytes, sum_bytes));
+  // Of odd pixels, as many products of a tile as it has pixels are added to one sum.
+  const int64_t chunk_additions = p.stride_height == 1 ? 1 : kLargeSide * kLargeSide;
+  const int64_t chain_sums = ChainSlices(w->chunks * chunk_additions, sum_bytes);
+  w->chunks_per_task = CeilDiv(w->chunks, std::max(task_sums, chain_sums));
+  w->partial_sums = CeilDiv(w->chunks, w->chunks_per_task);
+}
+
+// Whether the transforms had better be shared than planned as above.
+bool SharesTransforms(const Problem& p, const Isa& isa, const WinogradPlan& w) {
+  // A worker can hold the 36 sums of up to 128 x 128 channels itself, or the 25 of 160 x 160.
+  if (w.tiling.sums() * w.rows * w.columns * SumSize(p.dtype) > kSumBytes) return true;
+  if ((kMaxWinogradRun + 1) * TileBytes(p, w) > kTransformBytes) return true;
+  // Partial sums of so many bytes for each byte of a transform take longer to write, read and add: 28 x 28 pixels of
+  // 128 channels (0.33) gain 10 %, of 64 and 128 (0.22) 5 to 8 %; of 64 (0.16) they lose 3 % on two threads. Without
+  // streaming stores, which whole lines take, 64 and 128 would lose 32 %.
+  constexpr double kManySums = 0.2;
+  const int64_t partial_bytes = w.partial_sums * FilterElements(p) * SumSize(p.dtype);
+  const int64_t transform_bytes = w.tiles * w.bundles * TileBytes(p, w);
+  if (StreamsLines(isa) && w.partial_sums > 1 && partial_bytes > kManySums * static_cast<double>(transform_bytes))
+    return true;
+  // So few tasks leave workers idle: shared, one image of 28 x 28 pixels and 128 channels takes 0.6 of the time on two
+  // threads, and 0.9 on one. Workers wait for each other then, which only long tasks pay for: an only one of 14 or 16
+  // MFLOP would lose 20 to 30 %, of 32 MFLOP 6 %.
+  constexpr int64_t kFewTasks = 4;
+  constexpr double kLongTask = 150e6, kLongOnlyTask = 50e6;  // FLOP
+  const int64_t tasks = w.bundle_tasks * w.chunks;
+  return tasks <= kFewTasks && DirectFlops(p) > static_cast<double>(tasks) * (tasks == 1 ? kLongOnlyTask : kLongTask);
+}
+
+void PlanSharedTransforms(const Problem& p, int64_t lanes, WinogradPlan* w) {
+  w->shared_transforms = true;
+  w->bundles_per_task = 1;
+  constexpr int64_t kMostTiles = 4 * kMaxWinogradRun;
+  CutIntoChunks(
+      CeilDiv(w->tiles, std::clamp<int64_t>(kTransformBytes / (w->bundles * TileBytes(p, *w)), 1, kMostTiles)), w);
+  // 36 sums of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels. With AVX-512 twice
+  // as many gain 1 %, where they leave enough tasks.
+  w->row_block = 2 * kSliceRows;
+  w->column_block = kMaxVectors * lanes;
+  if (w->bundles * CeilDiv(w->rows, w->row_block) * CeilDiv(w->columns, 2 * w->column_block) >= kMaxTasks) {
+    w->column_block *= 2;
+  }
+  w->bundle_tasks = 1;
+  w->partial_sums = 1;
+  w->chunks_per_task = w->chunks;
+}
+
 }  // namespace
 
 void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
@@ -442,56 +529,8 @@ void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
   w.rows = w.bundle_groups * p.filter_channels;
   w.columns = w.bundle_groups * filters;
 
-  // A worker can hold the 36 sums of up to 128 x 128 channels itself, or the 25 of 160 x 160.
-  constexpr int64_t kSumBytes = 5 << 19, kPartialBytes = 8 << 20, kTransformBytes = 12 << 20;
-  const int64_t tile_bytes = w.tiling.points() * (w.rows + w.columns) * sum_size;
-  // Two cache lines of a pixel at a time: one loses 4-8 %.
-  constexpr int64_t kRunBytes = 128;
-  const int64_t run_bundles = std::clamp<int64_t>(kRunBytes / (std::max(w.rows, w.columns) * sum_size), 1, w.bundles);
-  // A chunk and its bundles are a task. So few leave workers idle: shared, one image of 28 x 28 pixels and 128 channels
-  // takes 0.6 of the time on two threads, and 0.9 on one. Workers wait for each other then, which only long tasks pay
-  // for: an only one of 14 or 16 MFLOP would lose 20 to 30 %, of 32 MFLOP 6 %.
-  constexpr int64_t kFewTasks = 4;
-  constexpr double kLongTask = 150e6, kLongOnlyTask = 50e6;  // FLOP
-  const int64_t tasks = CeilDiv(w.bundles, run_bundles) * CeilDiv(w.tiles, kMaxWinogradRun);
-  const bool few_long_tasks =
-      tasks <= kFewTasks && DirectFlops(p) > static_cast<double>(tasks) * (tasks == 1 ? kLongOnlyTask : kLongTask);
-  w.shared_transforms = w.tiling.sums() * w.rows * w.columns * sum_size > kSumBytes ||
-                        (kMaxWinogradRun + 1) * tile_bytes > kTransformBytes || few_long_tasks;
-  w.bundles_per_task = w.shared_transforms ? 1 : run_bundles;
-  constexpr int64_t kMaxTasks = 16;
-  int64_t max_chunk = kMaxWinogradRun;
-  if (w.shared_transforms) {
-    max_chunk = std::clamp<int64_t>(kTransformBytes / (w.bundles * tile_bytes), 1, 2 * kMaxWinogradRun);
-  }
-  int64_t chunks = CeilDiv(w.tiles, max_chunk);
-  // Each of few chunks is a task. Eight instead of seven gain 5 % on two threads, and lose 1 % on one.
-  if (!w.shared_transforms && chunks > 1 && chunks < kMaxTasks) chunks = RoundUp(chunks, 2);
-  w.chunk_tiles = CeilDiv(w.tiles, chunks);
-  w.chunks = CeilDiv(w.tiles, w.chunk_tiles);
-  if (w.shared_transforms) {
-    // 36 sums of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels. With AVX-512
-    // twice as many gain 1 %, where they leave enough tasks.
-    w.row_block = 2 * kSliceRows;
-    w.column_block = kMaxVectors * lanes;
-    if (w.bundles * CeilDiv(w.rows, w.row_block) * CeilDiv(w.columns, 2 * w.column_block) >= kMaxTasks) {
-      w.column_block *= 2;
-    }
-    w.bundle_tasks = 1;
-    w.partial_sums = 1;
-    w.chunks_per_task = w.chunks;
-  } else {
-    w.row_block = w.rows;
-    w.column_block = w.columns;
-    w.bundle_tasks = CeilDiv(w.bundles, w.bundles_per_task);
-    const int64_t sum_bytes = FilterElements(p) * sum_size;
-    const int64_t task_sums = std::min(CeilDiv(kMaxTasks, w.bundle_tasks), PartialSumsWithin(kPartialBytes, sum_bytes));
-    // Of odd pixels, as many products of a tile as it has pixels are added to one sum.
-    const int64_t chunk_additions = p.stride_height == 1 ? 1 : kLargeSide * kLargeSide;
-    const int64_t chain_sums = ChainSlices(w.chunks * chunk_additions, sum_bytes);
-    w.chunks_per_task = CeilDiv(w.chunks, std::max(task_sums, chain_sums));
-    w.partial_sums = CeilDiv(w.chunks, w.chunks_per_task);
-  }
+  PlanChunksPerTask(p, &w);
+  if (SharesTransforms(p, isa, w)) PlanSharedTransforms(p, lanes, &w);
   w.in_place = w.partial_sums == 1 && SumsInItsType(p.dtype);
 
   plan->tasks = w.shared_transforms ? w.bundles * CeilDiv(w.rows, w.row_block) * CeilDiv(w.columns, w.column_block)
