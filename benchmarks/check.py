@@ -28,7 +28,7 @@ class Projection:
         self._u = generator.choice([-1.0, 1.0], (layer.groups, in_group, probes))
         self._v = generator.choice([-1.0, 1.0], (layer.groups, out_group, probes))
         self._expected = sum(
-            _correlate(layer, _project(x.numpy(), self._u), _project(dy.numpy(), self._v))
+            _correlate(layer, self._project(x.numpy(), self._u), self._project(dy.numpy(), self._v))
             for x, dy in zip(problem.x, problem.dy, strict=True)
         )
 
@@ -38,14 +38,15 @@ class Projection:
         seen = np.einsum("hwcgf,gcp,gfp->hwgp", dw, self._u, self._v, optimize=True)
         return float(np.linalg.norm(seen - self._expected) / np.linalg.norm(self._expected))
 
-
-def _project(image: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """[height, width, channels] to [groups, probes, height, width]."""
-    height, width, _ = image.shape
-    groups, channels, _ = signs.shape
-    by_group = image.astype(np.float64).reshape(height * width, groups, channels).transpose(1, 0, 2)
-    projected: np.ndarray = by_group @ signs
-    return projected.transpose(0, 2, 1).reshape(groups, -1, height, width)
+    def _project(self, image: np.ndarray, signs: np.ndarray) -> np.ndarray:
+        """An image in the layer's layout to [groups, probes, height, width]."""
+        if self._layer.data_format == "NCHW":
+            image = np.moveaxis(image, 0, -1)
+        height, width, _ = image.shape
+        groups, channels, _ = signs.shape
+        by_group = image.astype(np.float64).reshape(height * width, groups, channels).transpose(1, 0, 2)
+        projected: np.ndarray = by_group @ signs
+        return projected.transpose(0, 2, 1).reshape(groups, -1, height, width)
 
 
 def _correlate(layer: Layer, x: np.ndarray, dy: np.ndarray) -> np.ndarray:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Layer:
     groups: int = 1
     count: int = 1
     """How often the network has it."""
+    data_format: str = "NHWC"
 
     @property
     def out_size(self) -> int:
@@ -38,6 +42,10 @@ class Layer:
     def flops(self, batch: int) -> float:
         """Of the definition: two per product, those with padding included."""
         return 2.0 * batch * self.out_size**2 * self.kernel**2 * self.channels * self.filters / self.groups
+
+    def in_layout(self, side: T, channels: T) -> tuple[T, T, T]:
+        """What belongs to the dimensions of an image, in the order of the layer's layout."""
+        return (channels, side, side) if self.data_format == "NCHW" else (side, side, channels)
 
     def __str__(self) -> str:
         variants = [f"/{self.stride}"]
@@ -153,8 +161,12 @@ MODELS: dict[str, tuple[Layer, ...]] = {
         Layer("classes", 256, 32, 2, 1),
     ),
 }
+MODELS["resnet50_nchw"] = tuple(
+    dataclasses.replace(layer, data_format="NCHW") for layer in MODELS["resnet50"] if layer.kernel == 3
+)
 TITLES = {
     "resnet50": "ResNet-50",
+    "resnet50_nchw": "ResNet-50 3x3, NCHW",
     "vgg16": "VGG-16",
     "mobilenet_v2": "MobileNet-V2, depthwise 3x3",
     "resnext50": "ResNeXt-50, 32 groups",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ class Unsupported(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One layer's filter gradient, with its operands in NHWC. All implementations read the same memory."""
+    """One layer's filter gradient, with its operands in the layer's layout. All implementations read the same memory."""
 
     layer: Layer
     x: tf.Tensor
@@ -29,17 +30,22 @@ class Problem:
     def random(cls, layer: Layer, batch: int, dtype: str) -> Problem:
         def normal(seed: int, size: int, channels: int) -> tf.Tensor:
             drawn_in = tf.float64 if dtype == "float64" else tf.float32
-            values = tf.random.stateless_normal([batch, size, size, channels], seed=[seed, 0], dtype=drawn_in)
-            return tf.cast(values, dtype)
+            shape = [batch, *layer.in_layout(size, channels)]
+            return tf.cast(tf.random.stateless_normal(shape, seed=[seed, 0], dtype=drawn_in), dtype)
 
         return cls(layer, normal(1, layer.size, layer.channels), normal(2, layer.out_size, layer.filters))
 
     def attributes(self, explicit: bool = False) -> dict[str, Any]:
         """SAME padding, or the same zeros spelled out."""
-        stride, dilation = self.layer.stride, self.layer.dilation
-        attributes: dict[str, Any] = {"strides": [1, stride, stride, 1], "dilations": [1, dilation, dilation, 1]}
+        layer = self.layer
+        attributes: dict[str, Any] = {
+            "strides": [1, *layer.in_layout(layer.stride, 1)],
+            "dilations": [1, *layer.in_layout(layer.dilation, 1)],
+            "data_format": layer.data_format,
+        }
         if explicit:
-            return {**attributes, "padding": "EXPLICIT", "explicit_paddings": [0, 0, *self.layer.pads * 2, 0, 0]}
+            pads = itertools.chain((0, 0), *layer.in_layout(layer.pads, (0, 0)))
+            return {**attributes, "padding": "EXPLICIT", "explicit_paddings": list(pads)}
         return {**attributes, "padding": "SAME"}
 
 
@@ -79,24 +85,27 @@ def tensorflow_eigen(problem: Problem) -> Implementation:
 
 
 def torch(problem: Problem) -> Implementation:
-    """`aten::convolution_backward` on channels_last tensors, for the filter alone."""
+    """`aten::convolution_backward` for the filter alone, of NHWC on channels_last tensors."""
     try:
         import torch as pytorch
     except ImportError as error:
         raise Unsupported("PyTorch is not installed") from error
 
-    def channels_last(tensor: tf.Tensor) -> Any:
-        shared = pytorch.utils.dlpack.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
-        return shared.permute(0, 3, 1, 2)  # a view of NHWC memory that is NCHW is what PyTorch calls channels_last
-
     layer = problem.layer
+    nchw = layer.data_format == "NCHW"
+    layout = pytorch.contiguous_format if nchw else pytorch.channels_last
+
+    def shared(tensor: tf.Tensor) -> Any:
+        same = pytorch.utils.dlpack.from_dlpack(tf.experimental.dlpack.to_dlpack(tensor))
+        return same if nchw else same.permute(0, 3, 1, 2)  # the shape is NCHW whatever the layout of the memory
+
     before, after = layer.pads
-    x, dy = channels_last(problem.x), channels_last(problem.dy)
+    x, dy = shared(problem.x), shared(problem.dy)
     # PyTorch pads both sides alike. Where SAME does not, the row and the column that are missing are added beforehand.
-    x = pytorch.nn.functional.pad(x, (0, after - before) * 2).contiguous(memory_format=pytorch.channels_last)
+    x = pytorch.nn.functional.pad(x, (0, after - before) * 2).contiguous(memory_format=layout)
     height, width, channels, filters = layer.filter_shape
     weight = pytorch.zeros(filters, channels, height, width, dtype=x.dtype)
-    weight = weight.contiguous(memory_format=pytorch.channels_last)
+    weight = weight.contiguous(memory_format=layout)
 
     def run() -> Any:
         return pytorch.ops.aten.convolution_backward(
@@ -129,9 +138,12 @@ def use_threads(threads: int) -> None:
 
 def algorithm(layer: Layer, batch: int, dtype: str) -> str:
     """The one that the plugin chooses."""
-    x_shape = (batch, layer.size, layer.size, layer.channels)
-    strides, dilations = (1, layer.stride, layer.stride, 1), (1, layer.dilation, layer.dilation, 1)
-    return conv_backprop.plan(x_shape, layer.filter_shape, strides, "SAME", dtype, dilations=dilations).algorithm
+    x_shape = (batch, *layer.in_layout(layer.size, layer.channels))
+    strides = (1, *layer.in_layout(layer.stride, 1))
+    dilations = (1, *layer.in_layout(layer.dilation, 1))
+    return conv_backprop.plan(
+        x_shape, layer.filter_shape, strides, "SAME", dtype, data_format=layer.data_format, dilations=dilations
+    ).algorithm
 
 
 def _v1_op(problem: Problem, explicit: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

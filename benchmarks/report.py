@@ -36,8 +36,8 @@ multiply-adds in registers, in the arithmetic that suits the type best, on as ma
   than right before or after, which shows in direct 1 x 1 layers; those of one round are the least certain.
 - All are called eagerly, as raw ops. The plugin is `Conv2DBackpropFilterV2`. TensorFlow is its V1 op, for depthwise
   layers `DepthwiseConv2dNativeBackpropFilter`, once with oneDNN and once with Eigen, of which TensorFlow uses one by
-  default, depending on the processor. PyTorch is `aten::convolution_backward` on channels_last tensors.
-- All read the same memory, NHWC, values drawn from a normal distribution. Padding is SAME: for Eigen, which oneDNN
+  default, depending on the processor. PyTorch is `aten::convolution_backward`, of NHWC on channels_last tensors.
+- All read the same memory, NHWC but where NCHW is said, values drawn from a normal distribution. Padding is SAME: for Eigen, which oneDNN
   leaves no other, the same zeros as explicit paddings; for PyTorch, which pads both sides alike, what is missing on one
   is added to X beforehand. Every result has been checked against sums in float64; a wrong one would not be in the
   tables.

@@ -2,8 +2,9 @@
 // filters. Those of groups in place were added from 641 problems with AVX-512 and AVX2, of 2 to 64 groups of 1 to 64
 // channels and filters: what is chosen with them takes 4 % longer than the faster one, where the others alone would
 // take 38 and 58 %. What Winograd's algorithm takes was fitted to 2968 problems of 3 x 3 filters in all types, strided
-// and dilated too. Of others, which were not fitted to, 827 of groups take 3.8 % longer with AVX-512 than by the faster
-// of it and what runs otherwise, 634 with AVX2 3.3 %; without groups 598 0.9 %, and 386 1.3 %.
+// and dilated too, and streamed transforms to 4890 without groups, which take 1 % longer with AVX-512 than by the
+// faster of it and what runs otherwise. Of others, which were not fitted to, 1088 of groups take 4 % longer, with AVX2
+// 634 3.3 %, and 386 without groups 1.3 %.
 #include "tf_ops/wgrad/cpu/estimate.h"
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "tf_ops/wgrad/cpu/direct.h"
 #include "tf_ops/wgrad/cpu/direct_in_place.h"
 #include "tf_ops/wgrad/cpu/padding.h"
+#include "tf_ops/wgrad/cpu/streaming.h"
 #include "tf_ops/wgrad/cpu/strip_direct.h"
 #include "tf_ops/wgrad/cpu/winograd.h"
 
@@ -97,8 +99,11 @@ double InPlaceCycles(const Problem& p, const Isa& isa, const DirectInPlacePlan& 
 double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan) {
   // A tile of sums takes as long to load and to store as 8 tiles of pixels to multiply.
   constexpr double kRate = 1.7, kRunCost = 8;
-  constexpr double kTransform = 7;                    // of a vector of a tile of X or of dY, for each product
-  constexpr double kSumCycles = 5;                    // to turn a vector of sums into taps, for each product
+  constexpr double kTransform = 7;  // of a vector of a tile of X or of dY, for each product
+  // To turn a vector of sums into taps, for each product: next to nothing where dW is streamed, more where all of it is
+  // read and written again.
+  const bool shared_lines = plan.shared_transforms && StreamsLines(isa);
+  const double sum_cycles = !shared_lines ? 5 : plan.chunks == 1 ? 0 : 8;
   const double first_use = p.groups == 1 ? 70e3 : 0;  // of scratch memory, which no cache holds yet
   const int64_t lanes = Lanes(p.dtype, isa);
   // A vector that is not full goes through memory and takes twice as long.
@@ -112,7 +117,7 @@ double WinogradCycles(const Problem& p, const Isa& isa, const WinogradPlan& plan
   const double rate = kRate / (1 + kRunCost / run);
   const double tile = kTransform * static_cast<double>(row_vectors + column_vectors) + sums / rate;
   const int64_t turns_into_taps = plan.shared_transforms ? plan.chunks : plan.partial_sums;
-  return first_use + plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * kSumCycles * sums);
+  return first_use + plan.bundles * (products * tile + plan.tiling.sums() * turns_into_taps * sum_cycles * sums);
 }
 
 }  // namespace wgrad
