@@ -478,6 +478,20 @@ void TestSharedTransforms() {
   CHECK_TRUE(!shared(Square(1, 28, 32, 32, 3, 1, 1, 1, 1)));
 }
 
+// Taps that are known at once are rounded at once, and need no sums of all of dW.
+void TestRoundedTaps() {
+  Problem problem = Square(8, 7, 512, 512, 3, 1, 1, 1, 1);
+  const auto plan_of = [&](DataType dtype) {
+    problem.dtype = dtype;
+    return PlanOf(problem, Algorithm::kWinograd);
+  };
+  const Plan half = plan_of(DataType::kFloat16);
+  CHECK_TRUE(half.winograd.rounded);
+  CHECK_EQ(half.shared_bytes, plan_of(DataType::kFloat32).shared_bytes);
+  problem.batch = 128;
+  CHECK_TRUE(!plan_of(DataType::kFloat16).winograd.rounded);
+}
+
 // The chains of sums stay short enough for the error bound, also where tasks need no partial sums.
 void TestChains() {
   for (const Problem& problem : {Square(32, 112, 256, 1024, 1, 1, 1, 0, 1), Square(256, 28, 512, 512, 3, 2, 1, 1, 1),
@@ -600,6 +614,7 @@ int main() {
   TestFewPixelsOfFewChannels();
   TestUnevenGroups();
   TestSharedTransforms();
+  TestRoundedTaps();
   TestChains();
   TestHuge();
   return Failures();

@@ -69,6 +69,7 @@ std::string Blocking(const WinogradPlan& w) {
   return JsonObject()
       .Add("shared_transforms", w.shared_transforms)
       .Add("sums_in_place", w.in_place)
+      .Add("rounded", w.rounded)
       .Add("tiles_of_4_height", w.tiling.height.large)
       .Add("tiles_of_3_height", w.tiling.height.small)
       .Add("tiles_of_4_width", w.tiling.width.large)

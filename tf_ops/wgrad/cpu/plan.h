@@ -62,6 +62,7 @@ struct WinogradPlan {
   bool shared_transforms;  // all workers transform a chunk together and then share out dW; otherwise each task has its
                            // own tiles and all of its bundles' dW
   bool in_place;           // taps go to dW itself; otherwise to partial sums that a last pass adds and rounds
+  bool rounded;            // or they are rounded to dW as soon as they are known, which each is at once
   int64_t tiles;
   int64_t chunk_tiles;
   int64_t chunks;
