@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #endif
 
+#include "tf_ops/wgrad/cpu/kernels.h"
+
 namespace wgrad::WGRAD_ISA {
 namespace {
 
@@ -53,8 +55,8 @@ inline void StoreStreaming(V value, T* to) {
 // Whether so many elements are whole cache lines.
 template <typename T>
 inline bool AreLines(const T* first, int64_t elements) {
-  constexpr int64_t kLine = 64;
-  return reinterpret_cast<uintptr_t>(first) % kLine == 0 && elements * static_cast<int64_t>(sizeof(T)) % kLine == 0;
+  const int64_t bytes = elements * static_cast<int64_t>(sizeof(T));
+  return reinterpret_cast<uintptr_t>(first) % kCacheLine == 0 && bytes % kCacheLine == 0;
 }
 
 // Subtracting zero is exact, so the compiler drops it and a bare broadcast load remains; adding zero would turn -0
@@ -70,10 +72,11 @@ inline void AskSecondLevelFor(const void* line) { __builtin_prefetch(line, 0, 2)
 // Asks for kVectors vectors, soon to be written.
 template <int kVectors, typename T>
 inline void PrefetchToWrite(const T* to) {
-  constexpr int kElements = kVectors * kLanes<T>, kLineElements = 64 / sizeof(T);
+  constexpr int kElements = kVectors * kLanes<T>, kLineElements = kCacheLine / sizeof(T);
 #pragma GCC unroll 3
   for (int i = 0; i < kElements; i += kLineElements) __builtin_prefetch(to + i, 1);
-  if constexpr (kVectorBytes < 64) __builtin_prefetch(to + kElements - 1, 1);  // of those that begin within a line
+  if constexpr (kVectorBytes < kCacheLine)
+    __builtin_prefetch(to + kElements - 1, 1);  // of those that begin within a line
 }
 
 }  // namespace

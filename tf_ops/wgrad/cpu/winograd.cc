@@ -15,42 +15,16 @@
 #include "tf_ops/wgrad/cpu/caches.h"
 #include "tf_ops/wgrad/cpu/prefetch.h"
 #include "tf_ops/wgrad/cpu/streaming.h"
+#include "tf_ops/wgrad/cpu/winograd_scratch.h"
 
 namespace wgrad {
 namespace {
 
-constexpr int64_t kFilterSide = 3, kTaps = kFilterSide * kFilterSide;
+constexpr int64_t kFilterSide = 3;
 // Of the sums' squares over the taps'. The relative error is up to 3.2e-7 times the root of this ratio: 1.4e-6 for 20,
 // of the 1.5e-6 allowed. Normal data has 7.5, or 3.5 in tiles of 3 x 3, most data less.
 constexpr double kMaxCancellation = 20;
 constexpr int64_t kLargestInputTile = TilePoints(kMaxWinogradStride, kLargeSide);
-// Rows of one packed slice of A, as whole cache lines.
-constexpr int64_t kSliceRows = 16;
-
-// Where the parts of the scratch memory lie, in elements of the accumulator: for one bundle, the transforms u of X and
-// v of dY for a chunk, and the summed products of a block.
-struct Sizes {
-  int64_t pitch;  // tiles, odd so that the panels start in different cache sets
-  int64_t u_plane, v_plane;
-  int64_t sum_columns, sum_plane;
-  int64_t u, v, sums;
-  int64_t row_taps;  // of one row of a block, before they are rounded
-};
-
-Sizes SizesOf(const WinogradPlan& plan, int64_t lanes) {
-  Sizes s;
-  s.pitch = plan.chunk_tiles | 1;
-  s.u_plane = s.pitch * RoundUp(plan.rows, lanes);
-  s.v_plane = s.pitch * RoundUp(plan.columns, lanes);
-  s.sum_columns = RoundUp(plan.column_block, lanes);
-  // One line more, so that the sums of an element do not share a cache set.
-  s.sum_plane = RoundUp(plan.row_block * s.sum_columns, kSliceRows) + kSliceRows;
-  s.u = plan.tiling.points() * s.u_plane;
-  s.v = plan.tiling.points() * s.v_plane;
-  s.sums = plan.tiling.sums() * s.sum_plane;
-  s.row_taps = plan.rounded ? kTaps * s.sum_columns : 0;
-  return s;
-}
 
 template <typename T>
 class Winograd {
@@ -128,7 +102,7 @@ class Winograd {
         const Block block = {bundle, row, std::min(plan_.rows, row + plan_.row_block), column,
                              std::min(plan_.columns, column + plan_.column_block)};
         // A block's taps lie far apart in dW.
-        int64_t offsets[kTaps * 2 * kSliceRows];
+        int64_t offsets[kWinogradTaps * 2 * kWinogradSliceRows];
         Prefetch taps = Taps(block, tiles, offsets);
         Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, sums, nullptr, [&] {
           if (write != Write::kStreaming) taps.Some();
@@ -150,7 +124,7 @@ class Winograd {
     }
     if (!std::isfinite(squares.taps)) return false;
     // Squares below the smallest normal number are lost.
-    const double lost = static_cast<double>(FilterElements(p_)) * plan_.tiling.sums() / kTaps * plan_.chunks *
+    const double lost = static_cast<double>(FilterElements(p_)) * plan_.tiling.sums() / kWinogradTaps * plan_.chunks *
                         std::numeric_limits<T>::min();
     if (squares.sums + lost <= kMaxCancellation * squares.taps) return true;
     return squares.taps == 0 && AllZero();
@@ -195,7 +169,7 @@ class Winograd {
     const int dtype = static_cast<int>(p_.dtype);
     const Tiling& tiling = plan_.tiling;
     const int64_t plane_columns = tiling.width.points(tiling.stride);
-    const PointPanels u_panels = {kSliceRows, sizes_.pitch, sizes_.u_plane, plane_columns * sizes_.u_plane};
+    const PointPanels u_panels = {kWinogradSliceRows, sizes_.pitch, sizes_.u_plane, plane_columns * sizes_.u_plane};
     const PointPanels v_panels = {PanelWidth(), sizes_.pitch, sizes_.v_plane, plane_columns * sizes_.v_plane};
     const bool shared = plan_.shared_transforms;
     TilePixels buffers[2];
@@ -271,9 +245,9 @@ class Winograd {
         next_point = Ahead(PanelsOf(u, sizes_.u_plane, point[1], block.first_row),
                            PanelsOf(v, sizes_.v_plane, point[1], block.first_column), with_point, block);
       }
-      for (int64_t row = block.first_row; row < block.end_row; row += kSliceRows) {
-        const int64_t a_stride = PanelStride(plan_.rows - row, kSliceRows, kernels_.lanes);
-        const int64_t rows = std::min(kSliceRows, block.end_row - row);
+      for (int64_t row = block.first_row; row < block.end_row; row += kWinogradSliceRows) {
+        const int64_t a_stride = PanelStride(plan_.rows - row, kWinogradSliceRows, kernels_.lanes);
+        const int64_t rows = std::min(kWinogradSliceRows, block.end_row - row);
         Range run = {with_point.begin, with_point.begin};
         do {  // at least once, for zeros where the chunk has no such tile
           run = {run.end, std::min(with_point.end, run.end + kMaxWinogradRun)};
@@ -281,8 +255,8 @@ class Winograd {
                         nullptr, {sum, sizes_.sum_columns, add || run.begin > with_point.begin, true},
                         next_chunk == nullptr ? next_point : *next_chunk, before_tile);
         } while (run.end < with_point.end);
-        a += kSliceRows * sizes_.pitch;
-        sum += kSliceRows * sizes_.sum_columns;
+        a += kWinogradSliceRows * sizes_.pitch;
+        sum += kWinogradSliceRows * sizes_.sum_columns;
       }
     }
   }
@@ -301,8 +275,8 @@ class Winograd {
     int64_t asks = 0;
     for (const Point& point : points_) {
       const Range with_point = TilesWith(point, chunk);
-      asks += CeilDiv(plan_.rows, kSliceRows) *
-              Asks(kernels_, with_point.size(), std::min(plan_.rows, kSliceRows), plan_.columns);
+      asks += CeilDiv(plan_.rows, kWinogradSliceRows) *
+              Asks(kernels_, with_point.size(), std::min(plan_.rows, kWinogradSliceRows), plan_.columns);
     }
     return SpreadEvenly(
         behind(input_, p_.in_channels * element_size, InputPixelsUpTo(last), InputPixelsUpTo(next_last)),
@@ -334,8 +308,8 @@ class Winograd {
   // to 24 %, those of 64 tiles and 128 channels lose 3 %.
   Lookahead Ahead(const T* next_a, const T* next_b, const Range& tiles, const Block& block) const {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
-    const int64_t slices = CeilDiv(rows, kSliceRows);
-    const int64_t asks = slices * Asks(kernels_, tiles.size(), std::min(rows, kSliceRows), columns);
+    const int64_t slices = CeilDiv(rows, kWinogradSliceRows);
+    const int64_t asks = slices * Asks(kernels_, tiles.size(), std::min(rows, kWinogradSliceRows), columns);
     const int64_t row_bytes = sizes_.pitch * sizeof(T);
     return SpreadEvenly({next_a, rows * row_bytes}, {next_b, columns * row_bytes}, asks);
   }
@@ -349,7 +323,7 @@ class Winograd {
     const int64_t rows = block.end_row - block.first_row, columns = block.end_column - block.first_column;
     int64_t count = 0;
     for (int64_t row = block.first_row; row < block.end_row; ++row) {
-      for (int64_t tap = 0; tap < kTaps; ++tap) offsets[count++] = TapRow(block, row) + tap * TapStride();
+      for (int64_t tap = 0; tap < kWinogradTaps; ++tap) offsets[count++] = TapRow(block, row) + tap * TapStride();
     }
     int64_t runs = 0;
     for (const Point& point : points_) {
@@ -382,7 +356,7 @@ class Winograd {
   // While they are in the first-level cache: 5_3x3 gains 4 % on one thread and 8 on two, and needs no sums of 9 MB.
   void RoundTaps(const T* row_taps, int64_t columns, int64_t first) const {
     const int64_t element_size = ElementSize(p_.dtype);
-    for (int64_t tap = 0; tap < kTaps; ++tap) {
+    for (int64_t tap = 0; tap < kWinogradTaps; ++tap) {
       kernels_.reduce[static_cast<int>(p_.dtype)](row_taps + tap * sizes_.sum_columns, 0, 1, columns,
                                                   filter_backprop_ + (first + tap * TapStride()) * element_size);
     }
@@ -409,7 +383,7 @@ class Winograd {
   const Isa& isa_;
   const Kernels<T>& kernels_;
   const WinogradKernels<T>& transforms_;
-  const Sizes sizes_;
+  const WinogradSizes sizes_;
   std::vector<Point> points_;  // sum by sum
   const char* input_;
   const char* out_backprop_;
@@ -419,26 +393,11 @@ class Winograd {
   mutable std::vector<Squares<double>> squares_;  // of each task
 };
 
-// The parts of the shared scratch memory.
-struct SharedBytes {
-  int64_t zeros, sums, transforms;
-  int64_t total() const { return zeros + sums + transforms; }
-};
-
-SharedBytes SharedBytesOf(const Problem& p, const WinogradPlan& plan, int64_t lanes, int64_t sum_size) {
-  SharedBytes bytes;
-  bytes.zeros = AlignedBytes(std::max(p.in_channels, p.out_channels) * sum_size);
-  bytes.sums = plan.in_place || plan.rounded ? 0 : AlignedBytes(plan.partial_sums * FilterElements(p) * sum_size);
-  const Sizes sizes = SizesOf(plan, lanes);
-  bytes.transforms = plan.shared_transforms ? AlignedBytes(plan.bundles * (sizes.u + sizes.v) * sum_size) : 0;
-  return bytes;
-}
-
 template <typename T>
 bool Run(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop, void* filter_backprop,
          char* shared, char* workers, Executor* executor) {
   const WinogradPlan& blocking = plan.winograd;
-  const SharedBytes bytes = SharedBytesOf(problem, blocking, KernelsOf<T>(*plan.isa).lanes, sizeof(T));
+  const WinogradSharedBytes bytes = SharedBytesOf(problem, blocking, KernelsOf<T>(*plan.isa).lanes, sizeof(T));
   char* zeros = shared;
   std::memset(zeros, 0, bytes.zeros);
   T* partial_sums = reinterpret_cast<T*>(zeros + bytes.zeros);
@@ -452,121 +411,14 @@ bool Run(const Problem& problem, const Plan& plan, const void* input, const void
     winograd.RunChunksPerTask(workers, plan.worker_bytes, executor);
   }
   if (!blocking.in_place && !blocking.rounded) {
-    const SumLayout layout = {kTaps * problem.filter_channels, 1, problem.out_channels, problem.out_channels};
+    const SumLayout layout = {kWinogradTaps * problem.filter_channels, 1, problem.out_channels, problem.out_channels};
     ReducePartialSums(KernelsOf<T>(*plan.isa), problem.dtype, layout, partial_sums, blocking.partial_sums,
                       filter_backprop, executor);
   }
   return winograd.accurate();
 }
 
-// A worker's scratch memory for the sums, and what all have for partial sums and for shared transforms.
-constexpr int64_t kSumBytes = 5 << 19, kPartialBytes = 8 << 20, kTransformBytes = 15 << 20;
-constexpr int64_t kMaxTasks = 16;
-
-// Of one bundle.
-int64_t TileBytes(const Problem& p, const WinogradPlan& w) {
-  return w.tiling.points() * (w.rows + w.columns) * SumSize(p.dtype);
-}
-
-void CutIntoChunks(int64_t chunks, WinogradPlan* w) {
-  w->chunk_tiles = CeilDiv(w->tiles, chunks);
-  w->chunks = CeilDiv(w->tiles, w->chunk_tiles);
-}
-
-// A task has its own chunks, and its own sums of all of its bundles' dW.
-void PlanChunksPerTask(const Problem& p, WinogradPlan* w) {
-  // Two cache lines of a pixel at a time: one loses 4-8 %.
-  constexpr int64_t kRunBytes = 128;
-  w->bundles_per_task =
-      std::clamp<int64_t>(kRunBytes / (std::max(w->rows, w->columns) * SumSize(p.dtype)), 1, w->bundles);
-  int64_t chunks = CeilDiv(w->tiles, kMaxWinogradRun);
-  // Each of few chunks is a task. Eight instead of seven gain 5 % on two threads, and lose 1 % on one.
-  if (chunks > 1 && chunks < kMaxTasks) chunks = RoundUp(chunks, 2);
-  CutIntoChunks(chunks, w);
-  w->row_block = w->rows;
-  w->column_block = w->columns;
-  w->bundle_tasks = CeilDiv(w->bundles, w->bundles_per_task);
-  const int64_t sum_bytes = FilterElements(p) * SumSize(p.dtype);
-  const int64_t task_sums = std::min(CeilDiv(kMaxTasks, w->bundle_tasks), PartialSumsWithin(kPartialBytes, sum_bytes));
-  // Of odd pixels, as many products of a tile as it has pixels are added to one sum.
-  const int64_t chunk_additions = p.stride_height == 1 ? 1 : kLargeSide * kLargeSide;
-  const int64_t chain_sums = ChainSlices(w->chunks * chunk_additions, sum_bytes);
-  w->chunks_per_task = CeilDiv(w->chunks, std::max(task_sums, chain_sums));
-  w->partial_sums = CeilDiv(w->chunks, w->chunks_per_task);
-}
-
-// Whether the transforms had better be shared than planned as above.
-bool SharesTransforms(const Problem& p, const Isa& isa, const WinogradPlan& w) {
-  // A worker can hold the 36 sums of up to 128 x 128 channels itself, or the 25 of 160 x 160.
-  if (w.tiling.sums() * w.rows * w.columns * SumSize(p.dtype) > kSumBytes) return true;
-  if ((kMaxWinogradRun + 1) * TileBytes(p, w) > kTransformBytes) return true;
-  // Partial sums of so many bytes for each byte of a transform take longer to write, read and add: 28 x 28 pixels of
-  // 128 channels (0.33) gain 10 %, of 64 and 128 (0.22) 5 to 8 %; of 64 (0.16) they lose 3 % on two threads. Without
-  // streaming stores, which whole lines take, 64 and 128 would lose 32 %.
-  constexpr double kManySums = 0.2;
-  const int64_t partial_bytes = w.partial_sums * FilterElements(p) * SumSize(p.dtype);
-  const int64_t transform_bytes = w.tiles * w.bundles * TileBytes(p, w);
-  if (StreamsLines(isa) && w.partial_sums > 1 && partial_bytes > kManySums * static_cast<double>(transform_bytes))
-    return true;
-  // So few tasks leave workers idle: shared, one image of 28 x 28 pixels and 128 channels takes 0.6 of the time on two
-  // threads, and 0.9 on one. Workers wait for each other then, which only long tasks pay for: an only one of 14 or 16
-  // MFLOP would lose 20 to 30 %, of 32 MFLOP 6 %.
-  constexpr int64_t kFewTasks = 4;
-  constexpr double kLongTask = 150e6, kLongOnlyTask = 50e6;  // FLOP
-  const int64_t tasks = w.bundle_tasks * w.chunks;
-  return tasks <= kFewTasks && DirectFlops(p) > static_cast<double>(tasks) * (tasks == 1 ? kLongOnlyTask : kLongTask);
-}
-
-void PlanSharedTransforms(const Problem& p, int64_t lanes, WinogradPlan* w) {
-  w->shared_transforms = true;
-  w->bundles_per_task = 1;
-  constexpr int64_t kMostTiles = 4 * kMaxWinogradRun;
-  CutIntoChunks(
-      CeilDiv(w->tiles, std::clamp<int64_t>(kTransformBytes / (w->bundles * TileBytes(p, *w)), 1, kMostTiles)), w);
-  // 36 sums of 32 x 48 floats are 216 KiB, within the second-level cache beside one point's panels. With AVX-512 twice
-  // as many gain 1 %, where they leave enough tasks.
-  w->row_block = 2 * kSliceRows;
-  w->column_block = kMaxVectors * lanes;
-  if (w->bundles * CeilDiv(w->rows, w->row_block) * CeilDiv(w->columns, 2 * w->column_block) >= kMaxTasks) {
-    w->column_block *= 2;
-  }
-  w->bundle_tasks = 1;
-  w->partial_sums = 1;
-  w->chunks_per_task = w->chunks;
-}
-
 }  // namespace
-
-void PlanWinograd(const Problem& p, const Isa& isa, Plan* plan) {
-  const int64_t sum_size = SumSize(p.dtype), lanes = Lanes(p.dtype, isa);
-  WinogradPlan& w = plan->winograd;
-  w.tiling = {p.stride_height,
-              p.batch,
-              std::min(p.dilation_height, p.out_height),
-              std::min(p.dilation_width, p.out_width),
-              CutIntoTiles(CeilDiv(p.out_height, p.dilation_height)),
-              CutIntoTiles(CeilDiv(p.out_width, p.dilation_width))};
-  w.tiles = w.tiling.tiles();
-
-  const int64_t filters = p.out_channels / p.groups;
-  w.bundle_groups = std::clamp<int64_t>(lanes / filters, 1, p.groups);
-  while (p.groups % w.bundle_groups != 0) --w.bundle_groups;
-  w.bundles = p.groups / w.bundle_groups;
-  w.rows = w.bundle_groups * p.filter_channels;
-  w.columns = w.bundle_groups * filters;
-
-  PlanChunksPerTask(p, &w);
-  if (SharesTransforms(p, isa, w)) PlanSharedTransforms(p, lanes, &w);
-  w.in_place = w.partial_sums == 1 && SumsInItsType(p.dtype);
-  w.rounded = !SumsInItsType(p.dtype) && (w.shared_transforms ? w.chunks : w.partial_sums) == 1;
-
-  plan->tasks = w.shared_transforms ? w.bundles * CeilDiv(w.rows, w.row_block) * CeilDiv(w.columns, w.column_block)
-                                    : w.bundle_tasks * w.partial_sums;
-  const Sizes sizes = SizesOf(w, lanes);
-  plan->shared_bytes = SharedBytesOf(p, w, lanes, sum_size).total();
-  const int64_t bundle_elements = sizes.sums + (w.shared_transforms ? 0 : sizes.u + sizes.v);
-  plan->worker_bytes = AlignedBytes((w.bundles_per_task * bundle_elements + sizes.row_taps) * sum_size);
-}
 
 bool RunWinograd(const Problem& problem, const Plan& plan, const void* input, const void* out_backprop,
                  void* filter_backprop, char* shared, char* workers, Executor* executor) {
