@@ -175,4 +175,10 @@ TITLES = {
     "unet": "U-Net, 32 to 512 channels",
 }
 # One whose layers are done in no time, to try the harness with.
-TINY = {"tiny": (Layer("3x3", 8, 3, 4, 3), Layer("2x2s2", 8, 4, 6, 2, 2))}
+TINY = {
+    "tiny": (
+        Layer("3x3", 8, 3, 4, 3),
+        Layer("2x2s2", 8, 4, 6, 2, 2),
+        Layer("nchw", 8, 4, 6, 2, data_format="NCHW"),
+    )
+}

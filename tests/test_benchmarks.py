@@ -14,7 +14,7 @@ from matplotlib import image
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 BENCHMARK = BENCHMARKS / "run.py"
 
-# Crashes on one layer, and is wrong on the other.
+# Crashes on one layer, and is wrong on the others.
 BAD_PYTORCH = """
 import os, signal
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def convolution_backward(dy, x, weight, *_):
         os.kill(os.getpid(), signal.SIGSEGV)
     return None, weight, None
 
-channels_last = None
+channels_last = contiguous_format = None
 def set_num_threads(threads): pass
 def zeros(filters, channels, height, width, dtype): return Tensor((height, width, channels, filters))
 nn = SimpleNamespace(functional=SimpleNamespace(pad=lambda x, pads: x))
@@ -57,9 +57,10 @@ def test_measures_what_is_right_and_survives_what_is_not(tmp_path: pathlib.Path)
     assert run.returncode == 0, run.stdout + run.stderr
 
     (part,) = json.loads((output / "results.json").read_text())["configurations"]
-    crashed, wrong = part["layers"]
-    for layer in (crashed, wrong):
-        for name in ("plugin", "tensorflow_eigen"):
+    crashed, wrong, nchw = part["layers"]
+    for layer in (crashed, wrong, nchw):
+        # Of NCHW Eigen has no kernel.
+        for name in ("plugin",) if layer is nchw else ("plugin", "tensorflow_eigen"):
             timing = layer["timings"][name]
             assert timing["status"] == "measured"
             assert len(timing["seconds"]) == 2
@@ -85,7 +86,7 @@ def test_lists_the_layers_that_there_was_no_time_for(tmp_path: pathlib.Path) -> 
     assert run.returncode == 0, run.stdout + run.stderr
     (part,) = json.loads((tmp_path / "results.json").read_text())["configurations"]
     assert part["layers"] == []
-    assert list(part["left_out"]) == ["3x3", "2x2s2"]
+    assert list(part["left_out"]) == ["3x3", "2x2s2", "nchw"]
     assert "left out" in (tmp_path / "tables.md").read_text()
 
 
