@@ -38,15 +38,10 @@ class Problem:
     def attributes(self, explicit: bool = False) -> dict[str, Any]:
         """SAME padding, or the same zeros spelled out."""
         layer = self.layer
-        attributes: dict[str, Any] = {
-            "strides": [1, *layer.in_layout(layer.stride, 1)],
-            "dilations": [1, *layer.in_layout(layer.dilation, 1)],
-            "data_format": layer.data_format,
-        }
         if explicit:
             pads = itertools.chain((0, 0), *layer.in_layout(layer.pads, (0, 0)))
-            return {**attributes, "padding": "EXPLICIT", "explicit_paddings": list(pads)}
-        return {**attributes, "padding": "SAME"}
+            return {**_window(layer), "padding": "EXPLICIT", "explicit_paddings": list(pads)}
+        return {**_window(layer), "padding": "SAME"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +134,16 @@ def use_threads(threads: int) -> None:
 def algorithm(layer: Layer, batch: int, dtype: str) -> str:
     """The one that the plugin chooses."""
     x_shape = (batch, *layer.in_layout(layer.size, layer.channels))
-    strides = (1, *layer.in_layout(layer.stride, 1))
-    dilations = (1, *layer.in_layout(layer.dilation, 1))
-    return conv_backprop.plan(
-        x_shape, layer.filter_shape, strides, "SAME", dtype, data_format=layer.data_format, dilations=dilations
-    ).algorithm
+    return conv_backprop.plan(x_shape, layer.filter_shape, padding="SAME", dtype=dtype, **_window(layer)).algorithm
+
+
+def _window(layer: Layer) -> dict[str, Any]:
+    """The attributes that do not depend on how the padding is spelled."""
+    return {
+        "strides": [1, *layer.in_layout(layer.stride, 1)],
+        "dilations": [1, *layer.in_layout(layer.dilation, 1)],
+        "data_format": layer.data_format,
+    }
 
 
 def _v1_op(problem: Problem, explicit: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -101,12 +101,11 @@ class Winograd {
         const int64_t bundle = task / (row_blocks * column_blocks);
         const Block block = {bundle, row, std::min(plan_.rows, row + plan_.row_block), column,
                              std::min(plan_.columns, column + plan_.column_block)};
-        // A block's taps lie far apart in dW.
+        // A block's taps lie far apart in dW. Streamed ones are not waited for.
         int64_t offsets[kWinogradTaps * 2 * kWinogradSliceRows];
-        Prefetch taps = Taps(block, tiles, offsets);
-        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, sums, nullptr, [&] {
-          if (write != Write::kStreaming) taps.Some();
-        });
+        Prefetch taps = write == Write::kStreaming ? Prefetch() : Taps(block, tiles, offsets);
+        Multiply(u + bundle * sizes_.u, v + bundle * sizes_.v, tiles, block, false, sums, nullptr,
+                 [&] { taps.Some(); });
         ToTaps(sums, block, write, plan_.rounded ? sums + sizes_.sums : sums_, &squares_[task]);
         FenceStreams();
       });
